@@ -1,0 +1,55 @@
+"""Errors that tell a user what to change.
+
+    PromethiosError            base: the command line prints the message and exits with `exit_code`
+      ConfigError              a configuration or ontology file
+      TelemetryError           governance telemetry, as tags, mapping, file or HTTP body
+      DatasetError             a dataset folder or one of its lines
+      CheckpointError          a checkpoint that cannot be written, read or resumed
+      ModelFolderError         a model folder that is incomplete or does not belong together
+      ServingError             the server cannot be started or reached
+
+A message names the place (file, line or key), the value found, what is allowed and what to do.
+Anything else that is raised is a defect of ours and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class PromethiosError(Exception):
+    """A mistake that the user can mend; `exit_code` is what a command ends with."""
+
+    exit_code = 2
+
+
+class ConfigError(PromethiosError):
+    """A configuration or ontology file has an unknown key, a wrong type or an impossible value."""
+
+
+class TelemetryError(PromethiosError):
+    """Governance telemetry is malformed; nothing of it was accepted."""
+
+
+class DatasetError(PromethiosError):
+    """A dataset folder or one of its lines is missing or corrupt."""
+
+
+class CheckpointError(PromethiosError):
+    """A checkpoint could not be written, read or resumed."""
+
+
+class ModelFolderError(PromethiosError):
+    """A model folder is incomplete, or its parts do not belong together."""
+
+
+class ServingError(PromethiosError):
+    """The server cannot be started or reached."""
+
+
+def nearest(name: str, allowed: Iterable[str]) -> str:
+    """Return "; did you mean 'x'?" for the closest allowed name, or the list of allowed names."""
+    options = list(allowed)
+    close = difflib.get_close_matches(name, options, n=1, cutoff=0.6)
+    return f"; did you mean {close[0]!r}?" if close else f"; allowed: {', '.join(options)}"

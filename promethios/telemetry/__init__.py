@@ -1,0 +1,1 @@
+"""Governance telemetry: its channels, its text form and its token form."""
