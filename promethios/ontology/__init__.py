@@ -1,0 +1,1 @@
+"""What the governance stands on: frameworks, principles, norms, checks, domains, and the decision."""
