@@ -1,0 +1,1 @@
+"""Training configurations: the shipped YAML files and their reader."""

@@ -1,0 +1,290 @@
+"""Read a training configuration: YAML to checked dataclasses. The only reader of these files; needs no torch.
+
+The keys are the fields below; the seed's keys (`model.num_layers`, `training.fp16`, `governance.hitl_escalation_threshold`
+and so on) keep their names. Anything unknown, of the wrong type or impossible raises ConfigError naming file and key.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import yaml
+
+from promethios.errors import ConfigError, nearest
+from promethios.ontology.governance_ontology import load_ontology
+from promethios.ontology.section import load_yaml
+
+CONFIG_DIR: Final = Path(__file__).parent
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSection:
+    """Shape of the model. Layer numbers are 1-based; a list that is absent is placed by depth."""
+
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    num_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    context_length: int = 2048
+    rope_theta: float = 10000.0
+    qk_norm: bool = False
+    tie_word_embeddings: bool = False
+    governance_layers: list[int] | None = None
+    veritas_layers: list[int] | None = None
+    tool_layers: list[int] | None = None
+    anchor_size: int = 1024
+    anchor_heads: int = 8
+    num_principles: int = 32
+    veritas_rank: int = 256
+    tool_rank: int = 128
+    initializer_range: float = 0.02
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossWeights:
+    """Weights of the parts of the loss; `language` covers the response only."""
+
+    language: float = 1.0
+    decision: float = 1.0
+    confidence: float = 0.3
+    uncertainty: float = 0.2
+    bias: float = 0.2
+    tool: float = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSection:
+    """How to train. `batch_size` counts packed sequences per device and micro step."""
+
+    epochs: float = 3.0
+    max_steps: int | None = None
+    batch_size: int = 1
+    gradient_accumulation_steps: int = 1
+    sequence_length: int = 2048
+    learning_rate: float
+    lr_scheduler: str = "cosine"
+    warmup_ratio: float = 0.05
+    weight_decay: float = 0.01
+    max_grad_norm: float = 1.0
+    adam_beta2: float = 0.999
+    bf16: bool = False
+    fp16: bool = False
+    gradient_checkpointing: bool = False
+    torch_compile: bool = False
+    zero_stage: int = 0
+    dataloader_num_workers: int = 0
+    logging_steps: int = 10
+    save_steps: int = 100
+    save_total_limit: int = 2
+    seed: int = 42
+    loss_weights: LossWeights = field(default_factory=LossWeights)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GovernanceSection:
+    """The seed's governance keys. The ontology rules; what stands here must agree with it, so that no reader is misled."""
+
+    hitl_escalation_threshold: float | None = None
+    domain_trust_requirements: dict[str, float] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """A whole training configuration."""
+
+    model: ModelSection
+    training: TrainingSection
+    governance: GovernanceSection = field(default_factory=GovernanceSection)
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Return plain data, as `load_run_config` reads it."""
+        return dataclasses.asdict(self)
+
+
+def load_run_config(name_or_path: str, overrides: Mapping[str, str] | None = None) -> RunConfig:
+    """Load a configuration by preset name ("nano", "8b") or path, then apply `section.key` -> YAML text overrides.
+
+    Raises ConfigError naming file, dotted key, value and what is allowed.
+    """
+    path = _resolve(name_or_path)
+    try:
+        raw = load_yaml(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path}: must hold the sections model, training and governance")
+    for key, text in (overrides or {}).items():
+        _apply_override(raw, key, text)
+    config = _parse(RunConfig, raw, str(path), "")
+    for key, problem in _problems(config):
+        raise ConfigError(f"{path}: {key} {problem}")
+    return config
+
+
+def preset_names() -> list[str]:
+    """Return the names of the shipped configurations: "8b", "nano"."""
+    return sorted(p.name.removeprefix("config_").removesuffix("_governance.yaml") for p in CONFIG_DIR.glob("config_*_governance.yaml"))
+
+
+def _resolve(name_or_path: str) -> Path:
+    for path in (Path(name_or_path), CONFIG_DIR / f"config_{name_or_path}_governance.yaml", CONFIG_DIR / name_or_path):
+        if path.is_file():
+            return path
+    raise ConfigError(
+        f"no configuration {name_or_path!r}: neither a file nor a preset{nearest(name_or_path, preset_names())}"
+    )
+
+
+def _apply_override(raw: dict[str, Any], key: str, text: str) -> None:
+    *sections, name = key.split(".")
+    target: Any = raw
+    for section in sections:
+        target = target.setdefault(section, {}) if isinstance(target, dict) else None
+    if not sections or not isinstance(target, dict):
+        raise ConfigError(f"--set {key}: give section.key=value, for example training.max_steps=50")
+    try:
+        target[name] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"--set {key}={text}: the value is not valid YAML") from None
+
+
+_Section = TypeVar("_Section")
+
+
+def _parse(kind: type[_Section], raw: Any, where: str, prefix: str) -> _Section:
+    """Build a dataclass from a mapping, checking names and types; `prefix` is the dotted path so far."""
+    if not isinstance(raw, Mapping):
+        raise ConfigError(f"{where}: {prefix.rstrip('.') or 'file'} must be a mapping, got {raw!r}")
+    hints = typing.get_type_hints(kind)
+    for key in raw:
+        if key not in hints:
+            raise ConfigError(f"{where}: unknown key {prefix}{key}{nearest(str(key), hints)}")
+    values: dict[str, Any] = {}
+    for item in dataclasses.fields(kind):  # type: ignore[arg-type]
+        dotted = prefix + item.name
+        if item.name not in raw:
+            if item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING:
+                raise ConfigError(f"{where}: key {dotted} is missing")
+            continue
+        values[item.name] = _convert(hints[item.name], raw[item.name], where, dotted)
+    return kind(**values)
+
+
+def _convert(hint: Any, value: Any, where: str, dotted: str) -> Any:
+    if isinstance(hint, types.UnionType):
+        if value is None:
+            return None
+        hint = next(option for option in typing.get_args(hint) if option is not type(None))
+    if dataclasses.is_dataclass(hint):
+        return _parse(typing.cast(type[Any], hint), value, where, dotted + ".")
+    if hint is float and isinstance(value, str):
+        # YAML 1.1 reads 5e-5, the seed's spelling, as a string.
+        try:
+            value = float(value)
+        except ValueError:
+            pass
+    allowed, good = _check(hint, value)
+    if not good:
+        raise ConfigError(f"{where}: {dotted} is {value!r}, allowed is {allowed}")
+    return float(value) if hint is float else value
+
+
+def _check(hint: Any, value: Any) -> tuple[str, bool]:
+    is_int = isinstance(value, int) and not isinstance(value, bool)
+    is_number = (is_int or isinstance(value, float)) and math.isfinite(value)
+    if hint is bool:
+        return "true or false", isinstance(value, bool)
+    if hint is int:
+        return "a whole number", is_int
+    if hint is float:
+        return "a number", is_number
+    if hint is str:
+        return "a word", isinstance(value, str)
+    if hint == list[int]:
+        return "a list of whole numbers", isinstance(value, list) and all(_check(int, x)[1] for x in value)
+    return "a mapping from name to number", isinstance(value, dict) and all(_check(float, x)[1] for x in value.values())
+
+
+def _problems(config: RunConfig) -> typing.Iterator[tuple[str, str]]:
+    """Yield (dotted key, what is wrong and what to do) for values that cannot work."""
+    yield from _model_problems(config.model)
+    yield from _training_problems(config)
+    yield from _governance_problems(config.governance)
+
+
+def _model_problems(model: ModelSection) -> typing.Iterator[tuple[str, str]]:
+    for item in dataclasses.fields(model):
+        value = getattr(model, item.name)
+        if isinstance(value, int | float) and not isinstance(value, bool) and value <= 0:
+            yield f"model.{item.name}", f"is {value}, it must be above 0"
+    if model.hidden_size % model.num_attention_heads:
+        yield "model.hidden_size", f"{model.hidden_size} is not a multiple of num_attention_heads {model.num_attention_heads}"
+    elif (model.hidden_size // model.num_attention_heads) % 2:
+        yield "model.hidden_size", "gives an odd head size; rotary positions need an even one"
+    if model.num_attention_heads % model.num_key_value_heads:
+        yield (
+            "model.num_key_value_heads",
+            f"{model.num_key_value_heads} does not divide num_attention_heads {model.num_attention_heads}",
+        )
+    if model.anchor_size % model.anchor_heads:
+        yield "model.anchor_size", f"{model.anchor_size} is not a multiple of anchor_heads {model.anchor_heads}"
+    for name in ("governance_layers", "veritas_layers", "tool_layers"):
+        layers = getattr(model, name)
+        if layers is not None and not all(1 <= n <= model.num_layers for n in layers):
+            yield f"model.{name}", f"is {layers}, layer numbers run from 1 to num_layers {model.num_layers}"
+
+
+def _training_problems(config: RunConfig) -> typing.Iterator[tuple[str, str]]:
+    training = config.training
+    positive = ("epochs", "max_steps", "batch_size", "gradient_accumulation_steps", "sequence_length", "learning_rate")
+    for name in (*positive, "logging_steps", "save_steps", "save_total_limit"):
+        value = getattr(training, name)
+        if value is not None and value <= 0:
+            yield f"training.{name}", f"is {value}, it must be above 0"
+    if training.bf16 and training.fp16:
+        yield "training.fp16", "and training.bf16 are both true; choose one (bf16 on A100 and later)"
+    if training.sequence_length > config.model.context_length:
+        yield (
+            "training.sequence_length",
+            f"{training.sequence_length} is longer than model.context_length {config.model.context_length}",
+        )
+    if training.zero_stage not in (0, 1, 2, 3):
+        yield "training.zero_stage", f"is {training.zero_stage}, allowed are 0, 1, 2, 3"
+    if training.lr_scheduler not in ("cosine", "linear", "constant_with_warmup"):
+        yield "training.lr_scheduler", f"is {training.lr_scheduler!r}, allowed are cosine, linear, constant_with_warmup"
+    if not 0 <= training.warmup_ratio < 1:
+        yield "training.warmup_ratio", f"is {training.warmup_ratio}, it must be at least 0 and below 1"
+    for item in dataclasses.fields(training.loss_weights):
+        if getattr(training.loss_weights, item.name) < 0:
+            yield f"training.loss_weights.{item.name}", "must not be negative"
+
+
+def _governance_problems(governance: GovernanceSection) -> typing.Iterator[tuple[str, str]]:
+    ontology = load_ontology()
+    threshold = governance.hitl_escalation_threshold
+    if threshold is not None:
+        for name, domain in ontology.domains.items():
+            if not math.isclose(domain.escalation_threshold, threshold, abs_tol=1e-6):
+                yield (
+                    "governance.hitl_escalation_threshold",
+                    f"is {threshold}, but the ontology's costs give {domain.escalation_threshold} for {name}; "
+                    "change the costs in governance_ontology.yaml or this key",
+                )
+    for name, required in (governance.domain_trust_requirements or {}).items():
+        if name not in ontology.domains:
+            yield f"governance.domain_trust_requirements.{name}", f"is no domain{nearest(name, ontology.domains)}"
+        elif not math.isclose(ontology.domain(name).required_trust, required, abs_tol=1e-6):
+            yield (
+                f"governance.domain_trust_requirements.{name}",
+                f"is {required}, but the ontology requires {ontology.domain(name).required_trust}; "
+                "change governance_ontology.yaml or this key",
+            )

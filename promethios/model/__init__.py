@@ -1,0 +1,1 @@
+"""The governance-native language model: configuration, modeling file, tokenizer, token encoding, scores."""

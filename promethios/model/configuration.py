@@ -1,0 +1,43 @@
+"""The model's Hugging Face configuration: a Llama-style decoder plus governance modules placed by layer."""
+
+from __future__ import annotations
+
+from transformers.models.llama.configuration_llama import LlamaConfig
+
+
+class PromethiosConfig(LlamaConfig):
+    """Configuration of PromethiosForCausalLM; everything not named here is LlamaConfig's.
+
+    first_reserved_id: vocabulary id of the first of `promethios.telemetry.header.RESERVED_TOKENS`.
+    qk_norm: RMS-normalise queries and keys per head, as Qwen3 does.
+    anchor_layers, veritas_layers, tool_layers: 1-based numbers of the decoder layers after which the module stands;
+        None places them by depth (1/3, 2/3, 1; from .75 on; from .83 on), the seed's places scaled.
+    anchor_size, anchor_heads, num_principles: width and heads of constitutional attention, slots per framework.
+    veritas_rank, tool_rank: widths of the two bottlenecks.
+    value_function: number tokens are embedded by one smooth function of the value (training form). A saved folder
+        always holds the exported form, False, in which the function has been written into ordinary embedding rows.
+    """
+
+    model_type = "promethios"
+
+    first_reserved_id: int = 0
+    qk_norm: bool = False
+    anchor_layers: list[int] | None = None
+    veritas_layers: list[int] | None = None
+    tool_layers: list[int] | None = None
+    anchor_size: int = 1024
+    anchor_heads: int = 8
+    num_principles: int = 32
+    veritas_rank: int = 256
+    tool_rank: int = 128
+    value_function: bool = False
+
+    def __post_init__(self, **kwargs: object) -> None:
+        depth = self.num_hidden_layers
+        if self.anchor_layers is None:
+            self.anchor_layers = sorted({max(1, round(depth / 3)), max(1, round(2 * depth / 3)), depth})
+        if self.veritas_layers is None:
+            self.veritas_layers = [n for n in range(1, depth + 1) if n >= 0.75 * depth]
+        if self.tool_layers is None:
+            self.tool_layers = [n for n in range(1, depth + 1) if n >= 0.83 * depth]
+        super().__post_init__(**kwargs)

@@ -1,0 +1,352 @@
+"""The model, in one file for training (Hugging Face, DeepSpeed) and for serving (vLLM's Transformers backend).
+
+A Llama-style decoder with token-local governance modules after chosen layers (no KV cache of their own) and heads
+that score the last header position. For 24 layers, the 8B preset, the modules stand as in the seed:
+
+    layer  1 ........ 8 ........ 16 .. 18 . 20 .... 24
+           constitutional anchor: 8, 16, 24
+           emotional veritas:     18 ......... 24
+           tool cognition:        20 ......... 24
+
+Every module adds `tanh(gate) * branch(x)` with gate = 0 at the start and a branch that is not zero: the backbone is
+untouched at step 0, and the gate still has a gradient (gate = 0 AND a zero branch would be dead).
+
+Scores leave through reserved vocabulary columns: `logits[ref] = -100`, `logits[score_k] = score_k - 100`, so
+`score_k = logprob(score_k) - logprob(ref)` in any engine that returns log-probabilities, while exp(-100) keeps the
+columns from ever being sampled or moving another log-probability. All other reserved columns are at -1e4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Final
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, GenerationMixin, initialization
+from transformers.modeling_outputs import ModelOutput
+from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaModel, LlamaPreTrainedModel, LlamaRMSNorm
+from transformers.models.qwen3.modeling_qwen3 import Qwen3Attention
+
+from promethios.model.configuration import PromethiosConfig
+from promethios.telemetry.header import NUM_UNCERTAINTY, SCORE_NAMES, ReservedIds
+from promethios.telemetry.state import NUMBER_STEPS
+
+SCORE_OFFSET: Final = 100.0
+UNREACHABLE: Final = -1e4
+NUM_FRAMEWORKS: Final = 3
+"""Legal, ethical, safety: the frameworks of the ontology."""
+
+
+class ConstitutionalAnchor(nn.Module):
+    """Gated attention from each token to learned principle slots of three frameworks.
+
+    The frameworks' answers are mixed with weights in [0, 1] per token, so both the weights and the slot attention tell
+    which principle fired. [..., hidden] -> [..., hidden]. After Flamingo's gated cross-attention (arXiv 2204.14198).
+    """
+
+    def __init__(self, config: PromethiosConfig) -> None:
+        super().__init__()
+        self.heads = config.anchor_heads
+        self.head_dim = config.anchor_size // config.anchor_heads
+        self.norm = LlamaRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.query = nn.Linear(config.hidden_size, config.anchor_size, bias=False)
+        self.framework = nn.Linear(config.hidden_size, NUM_FRAMEWORKS)
+        shape = (NUM_FRAMEWORKS, self.heads, config.num_principles, self.head_dim)
+        self.principle_keys = nn.Parameter(torch.empty(shape))
+        self.principle_values = nn.Parameter(torch.empty(shape))
+        self.out = nn.Linear(config.anchor_size, config.hidden_size, bias=False)
+        self.gate = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return x plus the gated branch."""
+        normed = self.norm(x)
+        query = self.query(normed).unflatten(-1, (self.heads, self.head_dim))
+        attention = torch.einsum("...hd,fhpd->...fhp", query, self.principle_keys) * self.head_dim**-0.5
+        attention = attention.float().softmax(-1).to(query.dtype)
+        answers = torch.einsum("...fhp,fhpd->...fhd", attention, self.principle_values)
+        weights = torch.sigmoid(self.framework(normed))
+        mixed = torch.einsum("...f,...fhd->...hd", weights, answers).flatten(-2)
+        return x + torch.tanh(self.gate) * self.out(mixed)
+
+
+class EmotionalVeritas(nn.Module):
+    """Gated bottleneck that feeds six uncertainty dimensions back into the residual stream."""
+
+    def __init__(self, config: PromethiosConfig) -> None:
+        super().__init__()
+        self.norm = LlamaRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.down = nn.Linear(config.hidden_size, config.veritas_rank, bias=False)
+        self.uncertainty = nn.Linear(config.hidden_size, NUM_UNCERTAINTY)
+        self.up = nn.Linear(config.veritas_rank + NUM_UNCERTAINTY, config.hidden_size, bias=False)
+        self.gate = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return x plus the gated branch."""
+        normed = self.norm(x)
+        bottleneck = nn.functional.silu(self.down(normed))
+        uncertainty = torch.sigmoid(self.uncertainty(normed))
+        return x + torch.tanh(self.gate) * self.up(torch.cat([bottleneck, uncertainty], dim=-1))
+
+
+class ToolCognition(nn.Module):
+    """Gated bottleneck for whether a tool is needed or its result can be relied on."""
+
+    def __init__(self, config: PromethiosConfig) -> None:
+        super().__init__()
+        self.norm = LlamaRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.down = nn.Linear(config.hidden_size, config.tool_rank, bias=False)
+        self.up = nn.Linear(config.tool_rank, config.hidden_size, bias=False)
+        self.gate = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return x plus the gated branch."""
+        return x + torch.tanh(self.gate) * self.up(nn.functional.silu(self.down(self.norm(x))))
+
+
+def governance_modules(config: PromethiosConfig, layer: int) -> nn.ModuleDict:
+    """Return the modules that stand after decoder layer `layer` (1-based), in the order in which they run."""
+    placed: tuple[tuple[str, list[int] | None, Callable[[PromethiosConfig], nn.Module]], ...] = (
+        ("anchor", config.anchor_layers, ConstitutionalAnchor),
+        ("veritas", config.veritas_layers, EmotionalVeritas),
+        ("tool", config.tool_layers, ToolCognition),
+    )
+    return nn.ModuleDict({name: module(config) for name, layers, module in placed if layer in (layers or ())})
+
+
+class GovernanceHeads(nn.Module):
+    """All scores as one linear map in fp32: [..., hidden] -> [..., 18] in SCORE_NAMES order."""
+
+    def __init__(self, config: PromethiosConfig) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(len(SCORE_NAMES), config.hidden_size))
+        self.bias = nn.Parameter(torch.zeros(len(SCORE_NAMES)))
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Return raw scores (logits) in fp32, also under autocast."""
+        with torch.autocast(hidden.device.type, enabled=False):
+            return nn.functional.linear(hidden.float(), self.weight.float(), self.bias.float())
+
+
+def unreachable_reserved_columns(logits: torch.Tensor, reserved: ReservedIds) -> torch.Tensor:
+    """Return fp32 logits [..., vocab] in which no reserved id can be sampled."""
+    logits = logits.float()
+    return torch.cat(
+        [
+            logits[..., : reserved.first],
+            logits.new_full((*logits.shape[:-1], reserved.end - reserved.first), UNREACHABLE),
+            logits[..., reserved.end :],
+        ],
+        dim=-1,
+    )
+
+
+def write_score_columns(logits: torch.Tensor, scores: torch.Tensor, first_reserved_id: int) -> torch.Tensor:
+    """Return fp32 logits [..., vocab] whose reserved columns carry the scores [..., 18] and nothing else.
+
+    fp32 is needed: bf16 has a step of 0.5 at -100.
+    """
+    reserved = ReservedIds(first_reserved_id)
+    reference, first = reserved.score_ids[:2]
+    logits = unreachable_reserved_columns(logits, reserved)
+    logits[..., reference] = -SCORE_OFFSET
+    logits[..., first : first + scores.shape[-1]] = scores - SCORE_OFFSET
+    return logits
+
+
+class ValueEmbedding(nn.Module):
+    """Embed a number in [0, 1] by one smooth function, so that values never seen in training are read well.
+
+    E(v) = W2 GELU(W1 f(v) + b1) + b2 with f(v) = [2v - 1, sin(2^k pi v), cos(2^k pi v)], k = 0, 1, 2.
+    """
+
+    HIDDEN = 256
+
+    def __init__(self, hidden_size: int) -> None:
+        super().__init__()
+        self.up = nn.Linear(7, self.HIDDEN)
+        self.down = nn.Linear(self.HIDDEN, hidden_size)
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        """Return the embeddings [..., hidden] of values [...]."""
+        angles = values[..., None] * torch.pi * torch.tensor([1.0, 2.0, 4.0], device=values.device)
+        features = torch.cat([2 * values[..., None] - 1, angles.sin(), angles.cos()], dim=-1)
+        embedded: torch.Tensor = self.down(nn.functional.gelu(self.up(features.to(self.up.weight.dtype))))
+        return embedded
+
+    def rows(self) -> torch.Tensor:
+        """Return the embeddings of the 101 grid values 0.00 ... 1.00, [101, hidden]."""
+        device = self.up.weight.device
+        embedded: torch.Tensor = self(torch.arange(NUMBER_STEPS + 1, device=device) / NUMBER_STEPS)
+        return embedded
+
+
+class PromethiosDecoderLayer(LlamaDecoderLayer):
+    """A Llama layer followed by the governance modules that stand after it."""
+
+    def __init__(self, config: PromethiosConfig, layer_idx: int) -> None:
+        super().__init__(config, layer_idx)
+        if config.qk_norm:
+            self.self_attn = Qwen3Attention(config, layer_idx)
+        self.governance = governance_modules(config, layer_idx + 1)
+
+    def forward(self, hidden_states: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """Return the layer's hidden states, [batch, time, hidden]."""
+        hidden_states = super().forward(hidden_states, *args, **kwargs)
+        for module in self.governance.values():
+            hidden_states = module(hidden_states)
+        return hidden_states
+
+
+class PromethiosPreTrainedModel(LlamaPreTrainedModel):
+    """What the backbone and the full model share: configuration class and weight initialisation."""
+
+    config_class = PromethiosConfig
+    _no_split_modules: ClassVar = ["PromethiosDecoderLayer"]
+    _can_record_outputs: ClassVar = {
+        "hidden_states": PromethiosDecoderLayer,
+        "attentions": LlamaPreTrainedModel._can_record_outputs["attentions"],
+    }
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, ConstitutionalAnchor):
+            # Unit-variance slots: an attention over near-zero keys would start uniform and stay so for long.
+            initialization.normal_(module.principle_keys)
+            initialization.normal_(module.principle_values)
+        if isinstance(module, ConstitutionalAnchor | EmotionalVeritas | ToolCognition):
+            initialization.zeros_(module.gate)
+        if isinstance(module, GovernanceHeads):
+            initialization.zeros_(module.weight)
+            initialization.zeros_(module.bias)
+
+
+class PromethiosModel(PromethiosPreTrainedModel, LlamaModel):
+    """The decoder without heads: token ids or embeddings to hidden states."""
+
+    def __init__(self, config: PromethiosConfig) -> None:
+        LlamaModel.__init__(self, config)
+        self.layers = nn.ModuleList([PromethiosDecoderLayer(config, index) for index in range(config.num_hidden_layers)])
+        self.post_init()
+
+
+@dataclass
+class PromethiosOutput(ModelOutput):
+    """Output of PromethiosForCausalLM.
+
+    logits: fp32 [batch, time, vocab], or [positions, vocab] when `logit_index` was given.
+    governance_scores: fp32 [batch, time, 18] in SCORE_NAMES order, or [positions, 18] when `score_index` was given.
+    """
+
+    logits: torch.Tensor | None = None
+    governance_scores: torch.Tensor | None = None
+    past_key_values: Any = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+    attentions: tuple[torch.Tensor, ...] | None = None
+
+
+class PromethiosForCausalLM(PromethiosPreTrainedModel, GenerationMixin):
+    """The governance-native language model: next-token logits and governance scores from one forward pass."""
+
+    _tied_weights_keys: ClassVar = {"lm_head.weight": "model.embed_tokens.weight"}
+    _tp_plan: ClassVar = {"lm_head": "colwise_gather_output"}
+    _pp_plan: ClassVar = {"lm_head": (["hidden_states"], ["logits"])}
+
+    def __init__(self, config: PromethiosConfig) -> None:
+        super().__init__(config)
+        self.model = PromethiosModel(config)
+        self.vocab_size = config.vocab_size
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.governance_heads = GovernanceHeads(config)
+        self.value_embedding = ValueEmbedding(config.hidden_size) if config.value_function else None
+        self.reserved = ReservedIds(config.first_reserved_id)
+        self.post_init()
+
+    def embed(self, input_ids: torch.Tensor) -> torch.Tensor:
+        """Embed token ids [batch, time]; in the training form numbers go through the smooth value function."""
+        embedded: torch.Tensor = self.model.embed_tokens(input_ids)
+        if self.value_embedding is None:
+            return embedded
+        step = input_ids - self.reserved.value_ids[0]
+        is_value = (step >= 0) & (step <= NUMBER_STEPS)
+        values = self.value_embedding.rows()[step.clamp(0, NUMBER_STEPS)]
+        return torch.where(is_value[..., None], values.to(embedded.dtype), embedded)
+
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        past_key_values: Any = None,
+        inputs_embeds: torch.Tensor | None = None,
+        use_cache: bool | None = None,
+        logits_to_keep: int | torch.Tensor = 0,
+        logit_index: torch.Tensor | None = None,
+        score_index: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> PromethiosOutput:
+        """Run the model; see PromethiosOutput for shapes.
+
+        Packed sequences: leave attention_mask out and let position_ids restart at 0 with each sequence.
+        logit_index, score_index: positions in the flattened [batch * time] at which logits and scores are wanted;
+        training asks only for the response and the decision positions, which saves most of the vocabulary's cost.
+        """
+        if inputs_embeds is None:
+            inputs_embeds = self.embed(input_ids)
+        outputs = self.model(
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            use_cache=use_cache,
+            **kwargs,
+        )
+        hidden = outputs.last_hidden_state
+        kept = hidden[:, slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep, :]
+        at_logits = kept if logit_index is None else hidden.flatten(0, 1)[logit_index]
+        at_scores = kept if score_index is None else hidden.flatten(0, 1)[score_index]
+        scores = self.governance_heads(at_scores)
+        logits = self.lm_head(at_logits)
+        if logit_index is None:
+            logits = write_score_columns(logits, scores, self.config.first_reserved_id)
+        else:
+            logits = unreachable_reserved_columns(logits, self.reserved)
+        return PromethiosOutput(
+            logits=logits,
+            governance_scores=scores,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
+
+    def save_pretrained(self, save_directory: str | Path, state_dict: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        """Save the exported form: the value function is written into ordinary embedding rows and left out.
+
+        So every saved folder, checkpoints included, loads in `from_pretrained` and in vLLM.
+        """
+        if self.value_embedding is None:
+            return super().save_pretrained(save_directory, state_dict=state_dict, **kwargs)
+        state = dict(self.state_dict() if state_dict is None else state_dict)
+        function = ValueEmbedding(self.config.hidden_size)
+        function.load_state_dict(
+            {name.removeprefix("value_embedding."): state.pop(name).float() for name in list(state) if name.startswith("value_embedding.")}
+        )
+        table = state["model.embed_tokens.weight"].clone()
+        with torch.no_grad():
+            table[list(self.reserved.value_ids)] = function.to(table.device).rows().to(table.dtype)
+        state["model.embed_tokens.weight"] = table
+        if self.config.tie_word_embeddings:
+            state["lm_head.weight"] = table
+        self.config.value_function = False
+        try:
+            super().save_pretrained(save_directory, state_dict=state, **kwargs)
+        finally:
+            self.config.value_function = True
+
+
+AutoConfig.register("promethios", PromethiosConfig, exist_ok=True)
+AutoModel.register(PromethiosConfig, PromethiosModel, exist_ok=True)
+AutoModelForCausalLM.register(PromethiosConfig, PromethiosForCausalLM, exist_ok=True)

@@ -1,0 +1,57 @@
+"""Governance scores of many examples: one batched forward pass, no generation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+from transformers import AutoModelForCausalLM
+
+from promethios.data.example import Example
+from promethios.model.encoding import PromptEncoder
+from promethios.model.folder import check_model_folder
+from promethios.model.governance_sentinel_8b import PromethiosForCausalLM
+from promethios.telemetry.header import SCORE_NAMES
+
+
+def load_model(model_path: Path) -> PromethiosForCausalLM:
+    """Load a model folder for inference: bf16 on a GPU, fp32 on CPU. Raises ModelFolderError when it is not whole."""
+    check_model_folder(model_path)
+    on_gpu = torch.cuda.is_available()
+    model = AutoModelForCausalLM.from_pretrained(
+        model_path, dtype=torch.bfloat16 if on_gpu else torch.float32, local_files_only=True
+    )
+    return model.eval().to("cuda" if on_gpu else "cpu")
+
+
+def score_examples(
+    model_path: Path, examples: Sequence[Example], *, batch_size: int = 64, progress: bool = True
+) -> NDArray[np.float32]:
+    """Return the raw governance scores of each example's prompt and header, [examples, 18] in SCORE_NAMES order.
+
+    Batches hold prompts of like length. Padding stands on the right, where a causal model cannot see it.
+    """
+    model, encoder = load_model(model_path), PromptEncoder.load(model_path)
+    prompts = [encoder.example_prompt(example) for example in examples]
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    scores = np.empty((len(prompts), len(SCORE_NAMES)), dtype=np.float32)
+    no_logits = torch.empty(0, dtype=torch.long, device=model.device)
+    with torch.inference_mode(), tqdm(total=len(prompts), desc="score", unit="example", disable=not progress) as bar:
+        for start in range(0, len(order), batch_size):
+            chosen = order[start : start + batch_size]
+            width = len(prompts[chosen[-1]])
+            ids = [prompts[i] + [model.config.pad_token_id] * (width - len(prompts[i])) for i in chosen]
+            last = [row * width + len(prompts[i]) - 1 for row, i in enumerate(chosen)]
+            output = model(
+                torch.tensor(ids, device=model.device),
+                logit_index=no_logits,
+                score_index=torch.tensor(last, device=model.device),
+                use_cache=False,
+            )
+            scores[chosen] = output.governance_scores.cpu().numpy()
+            bar.update(len(chosen))
+    return scores

@@ -1,0 +1,1 @@
+"""Training: packing, the objective, DeepSpeed's configuration, and the trainer."""

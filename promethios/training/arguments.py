@@ -1,0 +1,52 @@
+"""From our configuration to the Trainer's arguments, in one place."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+from transformers import TrainingArguments, set_seed
+
+from promethios.configs.run_config import TrainingSection
+from promethios.training.deepspeed_config import deepspeed_config
+
+
+def training_arguments(training: TrainingSection, output_dir: Path) -> TrainingArguments:
+    """Return the Trainer's arguments and seed every random generator; without a GPU everything runs on CPU."""
+    on_cpu = not torch.cuda.is_available()
+    os.environ["TENSORBOARD_LOGGING_DIR"] = str(output_dir / "logs" / "tensorboard")
+    arguments = TrainingArguments(
+        output_dir=str(output_dir),
+        num_train_epochs=training.epochs,
+        max_steps=training.max_steps or -1,
+        per_device_train_batch_size=training.batch_size,
+        gradient_accumulation_steps=training.gradient_accumulation_steps,
+        learning_rate=training.learning_rate,
+        lr_scheduler_type=training.lr_scheduler,
+        warmup_steps=training.warmup_ratio,  # below 1: a share of all steps
+        weight_decay=training.weight_decay,
+        max_grad_norm=training.max_grad_norm,
+        adam_beta2=training.adam_beta2,
+        optim="adamw_torch_fused",
+        bf16=training.bf16,
+        fp16=training.fp16,
+        gradient_checkpointing=training.gradient_checkpointing,
+        torch_compile=training.torch_compile,
+        deepspeed=deepspeed_config(training),
+        dataloader_num_workers=training.dataloader_num_workers,
+        dataloader_pin_memory=not on_cpu,
+        logging_steps=training.logging_steps,
+        logging_nan_inf_filter=False,  # a NaN must show
+        save_steps=training.save_steps,
+        save_total_limit=training.save_total_limit,
+        seed=training.seed,
+        data_seed=training.seed,
+        use_cpu=on_cpu,
+        average_tokens_across_devices=False,
+        remove_unused_columns=False,  # our batches are not the model's labels
+        report_to=["tensorboard"],
+        disable_tqdm=True,  # ProgressLog shows the progress
+    )
+    set_seed(training.seed)
+    return arguments

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+
+from promethios.configs.run_config import ModelSection, load_run_config
+from promethios.model.build import count_parameters, sentinel_config
+from promethios.model.governance_sentinel_8b import PromethiosForCausalLM, ValueEmbedding
+from promethios.telemetry.header import SCORE_NAMES
+
+FIRST_RESERVED = 10
+
+
+@pytest.fixture
+def model(tiny_section: ModelSection) -> PromethiosForCausalLM:
+    torch.manual_seed(0)
+    config = sentinel_config(tiny_section)
+    config.first_reserved_id = FIRST_RESERVED
+    return PromethiosForCausalLM(config).eval()
+
+
+@pytest.fixture
+def open_model(model: PromethiosForCausalLM) -> PromethiosForCausalLM:
+    """The same model with its gates open and heads that are not zero."""
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith("gate"):
+                parameter.fill_(0.5)
+            if "governance_heads" in name:
+                parameter.normal_(0, 0.5)
+    return model
+
+
+def ordinary_ids(*shape: int) -> torch.Tensor:
+    return torch.randint(300, 600, shape, generator=torch.Generator().manual_seed(1))
+
+
+def test_the_8b_preset_counts_8_billion_parameters_within_3_percent() -> None:
+    counts = count_parameters(load_run_config("8b").model)
+    assert counts["total"] == pytest.approx(8.0e9, rel=0.03)
+    assert counts["governance"] == pytest.approx(46e6, rel=0.1)
+
+
+def test_every_gate_starts_at_zero_and_no_branch_is_dead(model: PromethiosForCausalLM) -> None:
+    gates = {name: p for name, p in model.named_parameters() if name.endswith("gate")}
+    assert gates and all(p.item() == 0.0 for p in gates.values())
+    model(ordinary_ids(1, 12)).logits.logsumexp(-1).sum().backward()
+    assert all(p.grad is not None and p.grad.abs().item() > 0 for p in gates.values())
+
+
+def test_at_step_zero_the_backbone_is_a_plain_llama_bit_for_bit(tiny_section: ModelSection) -> None:
+    section = dataclasses.replace(tiny_section, qk_norm=False)
+    config = sentinel_config(section)
+    config.first_reserved_id = FIRST_RESERVED
+    ours = PromethiosForCausalLM(config).eval()
+    names = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
+    shape = {name: getattr(config, name) for name in (*names, "num_key_value_heads", "rms_norm_eps")}
+    llama = LlamaForCausalLM(LlamaConfig(**shape, tie_word_embeddings=True)).eval()
+    llama.load_state_dict(ours.state_dict(), strict=False)
+    ids = ordinary_ids(2, 20)
+    ordinary = [i for i in range(600) if i not in ours.reserved]
+    with torch.no_grad():
+        assert torch.equal(ours(ids).logits[..., ordinary], llama(ids).logits[..., ordinary])
+
+
+def test_scores_are_read_from_log_probabilities_of_the_reserved_columns(open_model: PromethiosForCausalLM) -> None:
+    with torch.no_grad():
+        output = open_model(ordinary_ids(1, 9))
+    assert output.governance_scores.shape == (1, 9, len(SCORE_NAMES))
+    log_probabilities = output.logits.log_softmax(-1)
+    reference, *columns = open_model.reserved.score_ids
+    read = log_probabilities[..., columns] - log_probabilities[..., [reference]]
+    torch.testing.assert_close(read, output.governance_scores, atol=2e-5, rtol=0)
+
+
+def test_no_reserved_id_can_be_sampled_even_at_high_temperature(open_model: PromethiosForCausalLM) -> None:
+    torch.manual_seed(0)
+    ids = open_model.generate(
+        ordinary_ids(8, 4), do_sample=True, temperature=3.0, top_k=0, min_new_tokens=60, max_new_tokens=60
+    )
+    assert not [i for i in ids[:, 4:].flatten().tolist() if i in open_model.reserved]
+
+
+def test_packed_sequences_do_not_see_each_other(open_model: PromethiosForCausalLM) -> None:
+    first, second = ordinary_ids(1, 11), ordinary_ids(1, 7) - 1
+    positions = torch.tensor([[*range(11), *range(7)]])
+    with torch.no_grad():
+        packed = open_model(torch.cat([first, second], 1), position_ids=positions, use_cache=False).logits
+        alone = torch.cat([open_model(first).logits, open_model(second).logits], 1)
+    torch.testing.assert_close(packed, alone, atol=2e-5, rtol=0)
+
+
+def test_index_arguments_select_the_same_logits_and_scores(open_model: PromethiosForCausalLM) -> None:
+    ids = ordinary_ids(2, 6)
+    with torch.no_grad():
+        whole = open_model(ids)
+        part = open_model(ids, logit_index=torch.tensor([3, 8]), score_index=torch.tensor([5, 11]))
+    ordinary = [i for i in range(600) if i not in open_model.reserved]
+    torch.testing.assert_close(part.logits[:, ordinary], whole.logits.flatten(0, 1)[[3, 8]][:, ordinary])
+    torch.testing.assert_close(part.governance_scores, whole.governance_scores.flatten(0, 1)[[5, 11]])
+
+
+def test_a_saved_folder_holds_ordinary_rows_and_gives_the_same_output(
+    open_model: PromethiosForCausalLM, tmp_path: Path
+) -> None:
+    open_model.save_pretrained(tmp_path)
+    assert open_model.config.value_function is True
+    assert not [name for name in load_file(tmp_path / "model.safetensors") if name.startswith("value_embedding")]
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32).eval()
+    ids = torch.cat([ordinary_ids(1, 5), torch.tensor([open_model.reserved.header(None, None)])], 1)
+    ids = torch.cat([ids, torch.tensor([open_model.reserved.value_ids[::10]])], 1)
+    with torch.no_grad():
+        assert torch.equal(loaded(ids).logits, open_model(ids).logits)
+
+
+def test_the_value_function_is_smooth_between_neighbouring_values() -> None:
+    torch.manual_seed(0)
+    rows = ValueEmbedding(64).rows()
+    steps = (rows[1:] - rows[:-1]).norm(dim=-1)
+    assert steps.max() < 0.2 * (rows[0] - rows[50]).norm()
