@@ -1,0 +1,75 @@
+"""What the text shows, and what it demands."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from promethios.data.causes import (
+    CAUSE_COST,
+    TEXT_CAUSES,
+    TEXT_WEIGHTS,
+    UNCERTAINTY,
+    UNDERSPECIFIED,
+    TextCauses,
+    demand,
+    difficulty_demand,
+)
+from promethios.ontology.governance_ontology import Ontology
+
+PLAIN = TextCauses(difficulty=0, uncertainty=(), affect=False, bias=False, tool=False)
+
+
+def test_the_causes_are_the_dimensions_of_the_ontology_in_their_order(ontology: Ontology) -> None:
+    assert tuple(dimension.id for dimension in ontology.uncertainty_dimensions) == UNCERTAINTY
+    assert {UNCERTAINTY[index] for index in UNDERSPECIFIED} == {"underspecified_context", "underspecified_intent"}
+
+
+def test_the_table_holds_each_combination_once_and_each_can_occur() -> None:
+    assert len(set(TEXT_CAUSES)) == len(TEXT_CAUSES) == len(TEXT_WEIGHTS)
+    assert (TEXT_WEIGHTS > 0).all()
+
+
+def test_a_request_has_room_for_at_most_two_things_beside_stakes_and_affect() -> None:
+    assert max(len(causes.uncertainty) + causes.bias + causes.tool for causes in TEXT_CAUSES) == 2
+
+
+def test_a_plain_question_demands_what_its_difficulty_demands() -> None:
+    for difficulty in range(3):
+        assert demand(replace(PLAIN, difficulty=difficulty), 0.7) == difficulty_demand(difficulty, 0.7)
+
+
+@pytest.mark.parametrize(
+    "harder",
+    [
+        replace(PLAIN, difficulty=1),
+        replace(PLAIN, affect=True),
+        replace(PLAIN, bias=True),
+        *(replace(PLAIN, uncertainty=(cause,)) for cause in range(len(UNCERTAINTY))),
+    ],
+    ids=str,
+)
+def test_every_cause_demands_more_competence(harder: TextCauses) -> None:
+    assert demand(harder, 0.7) > demand(PLAIN, 0.7)
+
+
+def test_a_look_up_demands_nothing_more() -> None:
+    assert demand(replace(PLAIN, tool=True), 0.7) == demand(PLAIN, 0.7)
+
+
+def test_a_domain_that_requires_more_trust_demands_more_competence() -> None:
+    assert demand(PLAIN, 0.8) > demand(PLAIN, 0.5)
+
+
+def test_stakes_and_affect_together_demand_more_than_their_sum() -> None:
+    base = demand(PLAIN, 0.7)
+    stakes, affect = replace(PLAIN, difficulty=2), replace(PLAIN, affect=True)
+    both = replace(PLAIN, difficulty=2, affect=True)
+    assert demand(both, 0.7) - base > demand(stakes, 0.7) - base + demand(affect, 0.7) - base
+
+
+def test_a_missing_piece_leads_the_wording_and_else_the_costliest_cause() -> None:
+    assert replace(PLAIN, uncertainty=(0, 4)).leading == 4
+    assert replace(PLAIN, uncertainty=(1, 3)).leading == max((1, 3), key=CAUSE_COST.__getitem__)
+    assert PLAIN.leading is None
