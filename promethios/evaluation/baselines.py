@@ -1,0 +1,115 @@
+"""What other systems get on the same examples: two constants, two threshold rules, three classifiers, the ceiling.
+
+Classifiers are logistic regressions fitted on the training split with the same soft labels as the model: every example
+counts as an escalation with weight p and as none with weight 1 - p. A rule's output counts as a probability of 0 or 1.
+All of them then decide under the same operating rule as the model (`decisions.deployed_escalations`). The ceiling is
+the generator's own posterior given all that is observable: what is left to gain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from scipy import sparse
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+
+from promethios.data.example import Example
+from promethios.evaluation.intervals import FloatArray
+from promethios.evaluation.tag_features import tag_features
+from promethios.ontology.decision import ESCALATE
+from promethios.ontology.governance_ontology import load_ontology
+from promethios.telemetry.state import COMPETENCE_CHANNELS
+
+Predict = Callable[[Sequence[Example]], FloatArray]
+
+MINIMUM_RULE_THRESHOLD: Final = 0.4
+"""The seed's escalation threshold, applied to the lowest competence channel."""
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """A system to compare with: `predict` gives each example's probability of escalation [n] (0 or 1 for a rule)."""
+
+    key: str
+    title: str
+    predict: Predict
+
+
+def fit_baselines(train: Sequence[Example]) -> list[Baseline]:
+    """Fit every baseline on the training split, in the order in which reports list them."""
+    soft_labels = np.array([example.soft_label[ESCALATE] for example in train])
+    tags = tag_features(train)
+    vectorizer = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True, dtype=np.float64)
+    text = vectorizer.fit_transform(map(prompt_text, train))
+
+    on_tags = _fit(tags, soft_labels)
+    on_text = _fit(text, soft_labels)
+    on_both = _fit(sparse.hstack([text, tags], format="csr"), soft_labels)
+
+    def both(examples: Sequence[Example]) -> Any:
+        return sparse.hstack([vectorizer.transform(map(prompt_text, examples)), tag_features(examples)], format="csr")
+
+    return [
+        Baseline("never", "Never escalate", lambda examples: np.zeros(len(examples))),
+        Baseline("always", "Always escalate", lambda examples: np.ones(len(examples))),
+        Baseline("trust_rule", "Rule: trust below requirement", _rule(trust_margin, train)),
+        Baseline("minimum_rule", "Rule: lowest channel below 0.4", _rule(minimum_margin, train)),
+        Baseline("tags", "Logistic regression on tags", lambda e: _probability(on_tags, tag_features(e))),
+        Baseline("text", "TF-IDF on text", lambda e: _probability(on_text, vectorizer.transform(map(prompt_text, e)))),
+        Baseline("text_and_tags", "TF-IDF on text + tags", lambda e: _probability(on_both, both(e))),
+        Baseline(
+            "ceiling", "Ceiling: the generator's posterior", lambda e: np.array([x.soft_label[ESCALATE] for x in e])
+        ),
+    ]
+
+
+def prompt_text(example: Example) -> str:
+    """Return what the user and the conversation say: every message but the response."""
+    return "\n".join(message["content"] for message in example.messages[:-1])
+
+
+def trust_margin(example: Example) -> float | None:
+    """Return trust minus what the domain requires; None where the telemetry has no trust.
+
+    A request that states no domain is held to the requirement of `general`.
+    """
+    trust = example.state.trust if example.state else None
+    required = load_ontology().domain(example.header_domain or "general").required_trust
+    return None if trust is None else float(trust.value) - required
+
+
+def minimum_margin(example: Example) -> float | None:
+    """Return the lowest competence channel minus 0.4; None where the telemetry has none of them."""
+    readings = [getattr(example.state, name) for name in COMPETENCE_CHANNELS] if example.state else []
+    values = [float(reading.value) for reading in readings if reading is not None]
+    return min(values) - MINIMUM_RULE_THRESHOLD if values else None
+
+
+def _rule(margin: Callable[[Example], float | None], train: Sequence[Example]) -> Predict:
+    """Return the rule "escalate below 0".
+
+    The rules do not say what to do without a reading; they get what the training split shows to be right more often.
+    """
+    without = [example.escalate for example in train if margin(example) is None]
+    fallback = float(2 * sum(without) > len(without))
+
+    def predict(examples: Sequence[Example]) -> FloatArray:
+        margins = map(margin, examples)
+        return np.array([fallback if value is None else float(value < 0.0) for value in margins])
+
+    return predict
+
+
+def _fit(features: Any, soft_labels: FloatArray) -> LogisticRegression:
+    stack = sparse.vstack if sparse.issparse(features) else np.vstack
+    labels = np.repeat([True, False], len(soft_labels))
+    weights = np.concatenate([soft_labels, 1.0 - soft_labels])
+    return LogisticRegression(C=1.0, max_iter=1000).fit(stack([features, features]), labels, sample_weight=weights)
+
+
+def _probability(classifier: LogisticRegression, features: Any) -> FloatArray:
+    return np.asarray(classifier.predict_proba(features)[:, 1])

@@ -1,0 +1,158 @@
+"""The calibration that ships beside the weights: raw governance scores in, calibrated probabilities out.
+
+    escalation log-odds  l = z_escalate - logsumexp(z_answer, z_caveat, z_clarify)
+    P(escalate)            = sigmoid(slope * l + intercept + intercept of the domain)
+    the other three        share the rest as the model weighs them among themselves
+
+`governance_calibration.json` holds the numbers and the hash of the weights that they belong to. Serving applies it,
+so this module is pure Python: it needs neither numpy nor torch. `calibration_fit` fits it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Final
+
+from promethios.errors import ModelFolderError
+from promethios.evaluation.files import write_atomically
+from promethios.model.folder import weights_sha256
+from promethios.ontology.decision import ESCALATE
+
+FILE_NAME: Final = "governance_calibration.json"
+FORMAT_VERSION: Final = 1
+METHOD: Final = "platt-with-domain-intercepts"
+
+_SHOWN_HASH = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """Calibrated probabilities and thresholds for one set of weights.
+
+    slope (above 0), intercept: of the escalation log-odds. domain_intercepts: added to `intercept` where the domain was
+    in the calibration data. thresholds: domain -> probability from which to escalate; default_threshold: for any other.
+    weights_sha256, dataset_sha256, num_examples: what it was fitted for and on.
+    """
+
+    weights_sha256: str
+    dataset_sha256: str
+    num_examples: int
+    slope: float
+    intercept: float
+    domain_intercepts: Mapping[str, float] = field(default_factory=dict)
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    default_threshold: float
+
+    def probabilities(self, scores: Sequence[float], domain: str | None) -> tuple[float, float, float, float]:
+        """Return P(answer), P(caveat), P(clarify), P(escalate); they sum to 1.
+
+        scores: the model's raw logits in SCORE_NAMES order; only the four decision logits at the front are read.
+        domain: as the request states it; an unknown one and None use the parameters shared by all domains.
+        """
+        log_odds = self.slope * escalation_log_odds(scores) + self.intercept
+        log_odds += self.domain_intercepts.get(domain, 0.0) if domain is not None else 0.0
+        escalate = _sigmoid(log_odds)
+        peak = max(scores[:ESCALATE])
+        weights = [math.exp(score - peak) for score in scores[:ESCALATE]]
+        share = _sigmoid(-log_odds) / sum(weights)
+        return weights[0] * share, weights[1] * share, weights[2] * share, escalate
+
+    def threshold(self, domain: str | None) -> float:
+        """Return the probability from which a request of this domain is escalated."""
+        return self.thresholds.get(domain, self.default_threshold) if domain is not None else self.default_threshold
+
+    def save(self, folder: Path) -> None:
+        """Write `governance_calibration.json` into the model folder, whole or not at all."""
+        content = {"format_version": FORMAT_VERSION, "method": METHOD, **asdict(self)}
+        write_atomically(folder / FILE_NAME, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+    @classmethod
+    def load(cls, folder: Path) -> Calibration:
+        """Read a model folder's calibration.
+
+        Raises ModelFolderError when it is missing, corrupt, or of other weights than the folder's.
+        """
+        path = folder / FILE_NAME
+        try:
+            text = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise ModelFolderError(f"{path} is missing; run `promethios evaluate --model_path {folder}`") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise ModelFolderError(f"{path} cannot be read: {error}") from None
+        calibration = _from_text(path, text)
+        actual = weights_sha256(folder)
+        if calibration.weights_sha256 != actual:
+            raise ModelFolderError(
+                f"{path} belongs to weights {calibration.weights_sha256[:_SHOWN_HASH]}, the folder holds "
+                f"{actual[:_SHOWN_HASH]}; run `promethios evaluate --model_path {folder}` to calibrate these weights"
+            )
+        return calibration
+
+
+def escalation_log_odds(scores: Sequence[float]) -> float:
+    """Return the raw log-odds of escalating against the other three decisions together."""
+    others = scores[:ESCALATE]
+    peak = max(others)
+    return scores[ESCALATE] - peak - math.log(sum(math.exp(score - peak) for score in others))
+
+
+def _sigmoid(x: float) -> float:
+    if x >= 0:
+        return 1.0 / (1.0 + math.exp(-x))
+    odds = math.exp(x)
+    return odds / (1.0 + odds)
+
+
+def _from_text(path: Path, text: str) -> Calibration:
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ModelFolderError(f"{path}:{error.lineno}: not JSON ({error.msg}); {_REMEDY}") from None
+    if not isinstance(content, dict):
+        raise ModelFolderError(f"{path}: must hold a JSON object; {_REMEDY}")
+    for key, expected in (("format_version", FORMAT_VERSION), ("method", METHOD)):
+        if content.pop(key, None) != expected:
+            raise ModelFolderError(f"{path}: {key} must be {expected!r}; {_REMEDY}")
+    expected_keys = {entry.name for entry in fields(Calibration)}
+    if set(content) != expected_keys:
+        wrong = ", ".join(sorted(set(content) ^ expected_keys))
+        raise ModelFolderError(f"{path}: missing or unknown key(s): {wrong}; {_REMEDY}")
+    for key, (is_right, allowed) in _RULES.items():
+        if not is_right(content[key]):
+            raise ModelFolderError(f"{path}: {key} is {content[key]!r}; it must be {allowed}; {_REMEDY}")
+    return Calibration(**content)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_probability(value: Any) -> bool:
+    return _is_number(value) and 0.0 < value < 1.0
+
+
+def _is_sha256(value: Any) -> bool:
+    return isinstance(value, str) and len(value) == 64 and set(value) <= set("0123456789abcdef")
+
+
+_REMEDY: Final = "run `promethios evaluate` again"
+_RULES: Final = {
+    "weights_sha256": (_is_sha256, "64 hexadecimal digits"),
+    "dataset_sha256": (_is_sha256, "64 hexadecimal digits"),
+    "num_examples": (lambda v: isinstance(v, int) and not isinstance(v, bool) and v > 0, "a whole number above 0"),
+    "slope": (lambda v: _is_number(v) and v > 0, "a number above 0"),
+    "intercept": (_is_number, "a number"),
+    "domain_intercepts": (
+        lambda v: isinstance(v, dict) and all(map(_is_number, v.values())),
+        "an object of numbers",
+    ),
+    "thresholds": (
+        lambda v: isinstance(v, dict) and all(map(_is_probability, v.values())),
+        "an object of probabilities above 0 and below 1",
+    ),
+    "default_threshold": (_is_probability, "a probability above 0 and below 1"),
+}

@@ -1,0 +1,160 @@
+"""Text quality of generated responses: no raw metric, readable English, fitting the decision, checks kept.
+
+    leak       a raw metric stands in the text (`raw_metrics`)
+    readable   at least MIN_WORDS words, MIN_KNOWN_WORDS of them known from the dataset (a request's topic may be new
+               to the training split), no loop (at most MAX_REPEATED of the 4-grams repeat an earlier one), a proper end
+    fits       a classifier of decisions, TF-IDF and logistic regression fitted on the training responses, recognises
+               the decision that the response was given under
+    checks     every check of the domain's norms for that decision passes
+
+Each share comes with its 95 % Wilson interval. The same rules are applied to the reference responses of the test split:
+no model is asked for more than they reach.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+
+from promethios.data.example import Example
+from promethios.evaluation.intervals import Estimate, wilson_interval
+from promethios.evaluation.raw_metrics import raw_metrics
+from promethios.ontology.governance_ontology import load_ontology
+from promethios.telemetry.header import DECISIONS
+from promethios.telemetry.tags import render
+
+MIN_WORDS: Final = 4
+MIN_KNOWN_WORDS: Final = 0.95
+MAX_REPEATED: Final = 0.2
+NGRAM: Final = 4
+CLASSIFIER_EXAMPLES: Final = 4000
+"""Training responses that the classifier of decisions is fitted on; more do not change it."""
+
+_WORD: Final = re.compile(r"[^\W\d_]+(?:['\u2019-][^\W\d_]+)*")
+_PROPER_END: Final = re.compile(r"[.!?\u2026][\"'\u201d\u2019)\]]*$")
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedResponse:
+    """A response, the decision that it was given under, and what is to be said about it.
+
+    leaks: raw metrics as they stand in the text. fits: recognised as its decision. failed_checks: ids.
+    """
+
+    example: Example
+    decision: str
+    response: str
+    leaks: tuple[str, ...]
+    readable: bool
+    fits: bool
+    failed_checks: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data for the report."""
+        return {
+            "id": self.example.id,
+            "domain": self.example.domain,
+            "telemetry": render(self.example.state) if self.example.state else "",
+            "prompt": self.example.prompt,
+            "decision": self.decision,
+            "response": self.response,
+            "leaks": list(self.leaks),
+            "readable": self.readable,
+            "fits": self.fits,
+            "failed_checks": list(self.failed_checks),
+        }
+
+
+class ResponseJudge:
+    """Judges responses by the rules above; holds the dataset's words and the classifier of decisions.
+
+    train: what the classifier is fitted on. evaluated: the other examples whose words count as known.
+    """
+
+    def __init__(self, train: Sequence[Example], evaluated: Sequence[Example]) -> None:
+        texts = (message["content"] for example in (*train, *evaluated) for message in example.messages)
+        self._vocabulary = {word for text in texts for word in words(text)}
+        sample = train[:CLASSIFIER_EXAMPLES]
+        self._classifier: Pipeline = make_pipeline(
+            TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True), LogisticRegression(C=10.0, max_iter=1000)
+        ).fit([example.response for example in sample], [example.decision for example in sample])
+
+    def judge(
+        self, examples: Sequence[Example], decisions: Sequence[str], responses: Sequence[str]
+    ) -> list[JudgedResponse]:
+        """Judge one response for each example, given under a decision."""
+        if not examples:
+            return []
+        ontology = load_ontology()
+        recognised = self._classifier.predict(responses)
+        return [
+            JudgedResponse(
+                example=example,
+                decision=decision,
+                response=response,
+                leaks=tuple(raw_metrics(response, example.state)),
+                readable=self.is_readable(response),
+                fits=bool(seen_as == decision),
+                failed_checks=tuple(
+                    check.id for check in ontology.domain_checks(example.domain, decision) if not check.passes(response)
+                ),
+            )
+            for example, decision, response, seen_as in zip(examples, decisions, responses, recognised, strict=True)
+        ]
+
+    def is_readable(self, response: str) -> bool:
+        """True for known words in sufficient number, without a loop and with a proper end."""
+        found = words(response)
+        if len(found) < MIN_WORDS or not ends_properly(response):
+            return False
+        known = sum(word in self._vocabulary for word in found) / len(found)
+        return known >= MIN_KNOWN_WORDS and repeated_share(found) <= MAX_REPEATED
+
+
+def words(text: str) -> list[str]:
+    """Return a text's words in lower case, without numbers and punctuation."""
+    return _WORD.findall(text.lower())
+
+
+def repeated_share(found: Sequence[str]) -> float:
+    """Return the share of 4-grams that occurred before in the same text; 0 for a text without any."""
+    ngrams = [tuple(found[start : start + NGRAM]) for start in range(len(found) - NGRAM + 1)]
+    return 1.0 - len(set(ngrams)) / len(ngrams) if ngrams else 0.0
+
+
+def ends_properly(text: str) -> bool:
+    """True when the text ends with a sentence's end, closing quotes and brackets allowed."""
+    return _PROPER_END.search(text.rstrip()) is not None
+
+
+def response_sample(decisions: Sequence[str], num: int, seed: int) -> list[int]:
+    """Return the indices of up to `num` examples, as evenly over the decisions as they allow, in order."""
+    order = np.random.default_rng(seed).permutation(len(decisions)).tolist()
+    turn: dict[str, int] = dict.fromkeys(DECISIONS, 0)
+    ranked = []
+    for index in order:
+        ranked.append((turn[decisions[index]], index))
+        turn[decisions[index]] += 1
+    return sorted(index for _, index in sorted(ranked)[:num])
+
+
+def text_measures(judged: Sequence[JudgedResponse]) -> dict[str, Estimate]:
+    """Return the share of responses that leak, are readable, fit their decision and keep every check."""
+    return {
+        "leaks": _share([bool(item.leaks) for item in judged]),
+        "readable": _share([item.readable for item in judged]),
+        "fits_decision": _share([item.fits for item in judged]),
+        "keeps_checks": _share([not item.failed_checks for item in judged]),
+    }
+
+
+def _share(flags: Sequence[bool]) -> Estimate:
+    value = sum(flags) / len(flags) if flags else float("nan")
+    return Estimate(value, *wilson_interval(sum(flags), len(flags)))

@@ -1,0 +1,248 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from promethios import governance_evaluation
+from promethios.data.example import Example
+from promethios.data.folder import dataset_sha256, write_dataset
+from promethios.evaluation.calibration import Calibration
+from promethios.model.folder import weights_sha256
+
+
+@pytest.fixture
+def model(monkeypatch: pytest.MonkeyPatch, model_scores: Callable[..., np.ndarray]) -> dict[str, Any]:
+    """Stand in for the model: scores of the synthetic world, and the dataset's wording for each forced decision."""
+    calls: dict[str, Any] = {"scored": [], "noise": 0.3, "say": None}
+
+    def score_examples(model_path: Path, examples: Sequence[Example]) -> np.ndarray:
+        calls["scored"].append(len(examples))
+        return model_scores(list(examples), calls["noise"])
+
+    def generate_responses(model_path: Path, examples: Sequence[Example], decisions: Sequence[str]) -> list[str]:
+        wording = {example.decision: example.response for example in calls["train"]}
+        return [calls["say"] or wording[decision] for decision in decisions]
+
+    for name, function in (("scoring", score_examples), ("generation", generate_responses)):
+        module = ModuleType(f"promethios.model.{name}")
+        setattr(module, function.__name__, function)
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    return calls
+
+
+@pytest.fixture
+def evaluate(
+    model: dict[str, Any], model_folder: Path, dataset: Path, make_examples: Callable[[int, str], list[Example]]
+) -> Callable[..., int]:
+    model["train"] = make_examples(1200, "train")
+
+    def run(*options: str) -> int:
+        arguments = ["--model_path", str(model_folder), "--data_dir", str(dataset), "--num_responses", "60", *options]
+        return governance_evaluation.main(arguments)
+
+    return run
+
+
+def read_report(model_folder: Path) -> dict[str, Any]:
+    report: dict[str, Any] = json.loads((model_folder / "evaluation_report.json").read_text())
+    return report
+
+
+def holds(report: dict[str, Any]) -> dict[str, bool]:
+    return {gate["key"]: gate["holds"] for gate in report["gates"]}
+
+
+def test_a_model_that_knows_its_world_passes(
+    evaluate: Callable[..., int],
+    model: dict[str, Any],
+    model_folder: Path,
+    dataset: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert evaluate() == 0
+    report = read_report(model_folder)
+    assert report["passed"] and all(holds(report).values())
+    assert model["scored"] == [500 + 600 + 200], "one forward pass over everything"
+    calibration = Calibration.load(model_folder)
+    assert calibration.slope == pytest.approx(0.5, abs=0.1), "the scores were doubled"
+    provenance = report["provenance"]
+    assert provenance["weights_sha256"] == calibration.weights_sha256 == weights_sha256(model_folder)
+    assert provenance["dataset_sha256"] == calibration.dataset_sha256 == dataset_sha256(dataset)
+    content = (model_folder / "governance_calibration.json").read_bytes()
+    assert provenance["calibration_sha256"] == hashlib.sha256(content).hexdigest()
+    assert "--num_responses 60" in provenance["command"]
+    output = capsys.readouterr()
+    assert "HITL accuracy" in output.out and "ok    beats_tags" in output.out
+    assert "[7/7]" in output.err
+
+
+def test_the_same_seed_gives_the_same_report(evaluate: Callable[..., int], model_folder: Path) -> None:
+    reports = []
+    for _ in range(2):
+        evaluate("--num_examples", "150")
+        report = read_report(model_folder)
+        del report["provenance"]["created_at"]
+        reports.append(report)
+    assert reports[0] == reports[1]
+
+
+def test_asking_for_more_examples_than_there_are_uses_all_and_says_so(
+    evaluate: Callable[..., int], model_folder: Path
+) -> None:
+    evaluate("--num_examples", "5000")
+    report = read_report(model_folder)
+    assert report["test"]["num_examples"] == 600
+    assert report["notes"] == [
+        "5000 examples were asked for; test has 600, all were used.",
+        "5000 examples were asked for; test_held_out_domains has 200, all were used.",
+    ]
+
+
+def test_few_examples_give_wide_intervals_and_no_lucky_pass(evaluate: Callable[..., int], model_folder: Path) -> None:
+    assert evaluate("--num_examples", "12", "--num_responses", "3") == 1
+    report = read_report(model_folder)
+    accuracy = report["scores"]["hitl_accuracy"]
+    assert accuracy["high"] - accuracy["low"] > 0.15
+    assert not holds(report)["domain_compliance"]
+    assert report["text"]["num_responses"] == 3
+
+
+def test_a_model_without_knowledge_fails_the_comparison(
+    evaluate: Callable[..., int], model: dict[str, Any], model_folder: Path
+) -> None:
+    model["noise"] = 100.0
+    assert evaluate() == 1
+    report = read_report(model_folder)
+    assert not holds(report)["beats_tags"]
+    assert holds(report)["readable"]
+
+
+@pytest.mark.parametrize(
+    ("say", "gate"),
+    [
+        ("Here is what to do next: the trust score is high, so pay the bill now.", "no_raw_metrics"),
+        ("pay the bill pay the bill pay the bill pay the bill pay the bill", "readable"),
+        ("Here is what to do next: pay the bill and keep the letter for your own records.", "fits_decision"),
+    ],
+)
+def test_bad_prose_fails_its_gate(
+    evaluate: Callable[..., int], model: dict[str, Any], model_folder: Path, say: str, gate: str
+) -> None:
+    model["say"] = say
+    assert evaluate("--num_examples", "300") == 1
+    assert not holds(read_report(model_folder))[gate]
+
+
+def test_the_report_goes_where_it_is_asked_for_and_the_calibration_stays_with_the_model(
+    evaluate: Callable[..., int], model_folder: Path, tmp_path: Path
+) -> None:
+    evaluate("--num_examples", "100", "--output_path", str(tmp_path / "reports" / "first.json"))
+    assert {path.name for path in (tmp_path / "reports").iterdir()} == {"first.json", "first.html"}
+    assert (model_folder / "governance_calibration.json").is_file()
+    assert not (model_folder / "evaluation_report.json").exists()
+
+
+def test_hyphens_work_in_option_names(evaluate: Callable[..., int], model_folder: Path) -> None:
+    evaluate("--num-examples", "100")
+    assert read_report(model_folder)["test"]["num_examples"] == 100
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--num_examples", "0"], "--num_examples 0: give a whole number of 2 or more"),
+        (["--num_responses", "0"], "--num_responses 0: give a whole number of 1 or more"),
+        (["--seed", "-1"], "--seed -1: give a whole number of 0 or more"),
+        (["--output_path", "report.html"], "give a name that ends in .json"),
+        (["--data_dir", "nowhere"], "promethios generate"),
+        (["--model_path", "nowhere"], "model folder nowhere does not exist"),
+    ],
+)
+def test_a_mistake_is_told_in_one_line_before_the_model_runs(
+    evaluate: Callable[..., int],
+    model: dict[str, Any],
+    options: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert evaluate(*options) == 2
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1 and message in errors[0]
+    assert model["scored"] == []
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "model.safetensors", "config.json"])
+def test_a_missing_model_file_is_named(
+    evaluate: Callable[..., int],
+    model: dict[str, Any],
+    model_folder: Path,
+    name: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (model_folder / name).unlink()
+    assert evaluate() == 2
+    assert name in capsys.readouterr().err
+    assert model["scored"] == []
+
+
+def test_an_output_folder_that_cannot_be_made_is_refused_before_the_model_runs(
+    evaluate: Callable[..., int], model: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert evaluate("--output_path", str(tmp_path / "file" / "report.json")) == 2
+    assert "error: --output_path" in capsys.readouterr().err
+    assert model["scored"] == []
+
+
+def test_a_folder_as_report_is_refused(
+    evaluate: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "folder.json").mkdir()
+    assert evaluate("--output_path", str(tmp_path / "folder.json")) == 2
+    assert "is a folder" in capsys.readouterr().err
+
+
+def test_a_changed_dataset_is_refused(
+    evaluate: Callable[..., int], model: dict[str, Any], dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with (dataset / "test.jsonl").open("a") as file:
+        file.write("{}\n")
+    assert evaluate() == 2
+    assert "test.jsonl" in capsys.readouterr().err
+    assert model["scored"] == []
+
+
+def test_examples_of_one_family_are_refused_with_the_way_out(
+    evaluate: Callable[..., int], dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = dataset / "test.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    contents = {file.name: file.read_text() for file in dataset.iterdir() if file.name != "DATASET.sha256"}
+    contents["test.jsonl"] = "".join(json.dumps({**line, "family": "legal/one"}) + "\n" for line in lines)
+    write_dataset(dataset, contents)
+    assert evaluate() == 2
+    assert "one scenario family" in capsys.readouterr().err
+
+
+def test_families_shared_with_the_training_split_are_reported(
+    evaluate: Callable[..., int], model_folder: Path, dataset: Path
+) -> None:
+    contents = {file.name: file.read_text() for file in dataset.iterdir() if file.name != "DATASET.sha256"}
+    contents["test.jsonl"] = contents["test.jsonl"].replace("/test-", "/train-")
+    write_dataset(dataset, contents)
+    evaluate("--num_examples", "300")
+    assert any("in the training split and the test split" in note for note in read_report(model_folder)["notes"])
+
+
+def test_checking_a_mistake_needs_no_torch() -> None:
+    code = "import sys, promethios.governance_evaluation\nassert not {'torch', 'sklearn'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
