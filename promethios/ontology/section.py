@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 import yaml
 
+from promethios import strict_yaml
 from promethios.errors import ConfigError, nearest
 
 
@@ -23,7 +24,7 @@ def parse_yaml(text: str, file: str) -> Section:
 def load_yaml(text: str, file: str) -> Any:
     """Return the plain data of a YAML text. Raises ConfigError with file and line, also for a key given twice."""
     try:
-        return yaml.load(text, _UniqueKeyLoader)
+        return strict_yaml.load_yaml(text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark else ""
@@ -138,22 +139,6 @@ class Section:
 
     def _dotted(self, name: str) -> str:
         return f"{self.key}.{name}" if self.key else name
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """A SafeLoader that refuses a mapping in which a key stands twice; plain YAML would keep the last one, silently."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            if isinstance(key_node, yaml.ScalarNode):
-                if key_node.value in seen:
-                    raise yaml.MarkedYAMLError(
-                        problem=f"key {key_node.value!r} stands there twice; remove one",
-                        problem_mark=key_node.start_mark,
-                    )
-                seen.add(key_node.value)
-        return super().construct_mapping(node, deep)
 
 
 def _shown(value: Any) -> str:

@@ -10,7 +10,6 @@ A document is as old as the file's last modification, or as the reply that broug
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any, Final
 import yaml
 
 from promethios.errors import TelemetryError
+from promethios.strict_yaml import load_json, load_yaml
 from promethios.telemetry import tags
 from promethios.telemetry.state import MAX_CLOCK_SKEW_S, GovernanceState
 
@@ -68,7 +68,7 @@ def parse_document(raw: bytes, *, is_json: bool) -> Any:
         raise TelemetryError(f"more than {MAX_DOCUMENT_BYTES} bytes; telemetry is a few lines")
     try:
         text = raw.decode("utf-8")
-        return json.loads(text) if is_json else yaml.safe_load(text)
+        return load_json(text) if is_json else load_yaml(text)
     except (ValueError, RecursionError) as error:
         raise TelemetryError(f"not valid {'JSON' if is_json else 'YAML'}: {error}") from None
     except yaml.YAMLError as error:

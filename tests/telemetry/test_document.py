@@ -68,3 +68,13 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_a_file_from_the_future_does_not_stay_fresh_for_ever(tmp_path: Path) -> None:
     with pytest.raises(TelemetryError, match="check the clocks"):
         read_telemetry_file(written(tmp_path, "t.yaml", "trust: 0.5", modified=4e9))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("t.yaml", "trust: 0.1\ntrust: 0.9\n"), ("t.json", '{"trust": 0.1, "trust": 0.9}')]
+)
+def test_a_channel_given_twice_is_refused(tmp_path: Path, name: str, text: str) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    with pytest.raises(TelemetryError, match="'trust' stands there twice"):
+        read_telemetry_file(path)

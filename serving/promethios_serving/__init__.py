@@ -1,0 +1,1 @@
+"""The vLLM plugin and the inference wrapper around stock vLLM."""

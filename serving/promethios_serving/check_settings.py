@@ -1,0 +1,30 @@
+"""Check the wrapper's settings and telemetry file without starting anything.
+
+    python -m promethios_serving.check_settings
+
+`promethios serve` runs it first, so that a wrong setting costs a second and not the start of vLLM.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+
+from promethios.errors import PromethiosError
+from promethios_serving.settings import Settings
+from promethios_serving.telemetry_source import telemetry_source
+
+
+def main(environment: Mapping[str, str]) -> int:
+    """Return 0 when the settings hold; otherwise say why not on stderr and return the error's exit code."""
+    try:
+        telemetry_source(Settings.from_environment(environment))
+    except PromethiosError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(os.environ))

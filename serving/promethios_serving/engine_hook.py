@@ -1,0 +1,242 @@
+"""Decide, then speak: the one place that stands between vLLM's routes and its engine.
+
+    gate   prompt + header                 one token, the score columns' log-probabilities -> decision
+    speak  prompt + header + decision id   the client's own sampling; streaming untouched
+
+The header stands at the end of the prompt, so the second call finds the first one's prefix in the cache, and what the
+client may see of its prompt (ids, log-probabilities, counts) is simply the part before the header.
+
+`install` wraps `engine_client.generate` on the instance: every route of the server goes through it. A call outside a
+governed request is refused, so a route that nobody thought of cannot answer ungoverned.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+import time
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Final
+
+from promethios.telemetry.state import GovernanceState
+from promethios_serving import metrics
+from promethios_serving.decision_log import record_decision
+from promethios_serving.governor import Governor
+from promethios_serving.openai_errors import RequestRefused
+from promethios_serving.request_context import CURRENT, GovernedRequest, Outcome
+from promethios_serving.sampling_limits import check_sampling
+from promethios_serving.settings import OnGateFailure
+from promethios_serving.tag_redactor import TagRedactor
+
+Generate = Callable[..., AsyncGenerator[Any, None]]
+
+_GATE_ARGUMENTS: Final = ("lora_request", "trace_headers", "priority", "data_parallel_rank", "session_id")
+"""Arguments of `generate` that decide where and as what a request runs; the others shape its output."""
+_OUT_OF_REACH: Final = -1e4
+_log: Final = logging.getLogger("promethios.engine")
+
+
+class GateFailed(Exception):
+    """The engine answered the gate call without usable scores."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineTypes:
+    """What of vLLM the hook works with, given to it so that its tests need no vLLM.
+
+    gate_sampling: SamplingParams of the gate call. failures: exceptions of an engine that could not compute.
+    refusal: turns a refusal into an exception that vLLM's routes end on quietly.
+    """
+
+    gate_sampling: Any
+    failures: tuple[type[Exception], ...]
+    refusal: Callable[[RequestRefused], Exception]
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A request that was admitted: its context, its prompt without reserved ids, its telemetry and header ids."""
+
+    request: GovernedRequest
+    client_ids: list[int]
+    scrubbed: int
+    state: GovernanceState | None
+    header: list[int]
+
+
+class GovernedEngine:
+    """`generate` of an engine client, with governance."""
+
+    def __init__(
+        self,
+        generate: Generate,
+        governor: Governor,
+        types: EngineTypes,
+        *,
+        max_model_len: int,
+        on_gate_failure: OnGateFailure,
+    ) -> None:
+        self._generate = generate
+        self._governor = governor
+        self._reserved = governor.reserved
+        self._types = types
+        self._failures: tuple[type[Exception], ...] = (GateFailed, *types.failures)
+        self._max_model_len = max_model_len
+        self._on_gate_failure = on_gate_failure
+
+    async def generate(
+        self, prompt: Any, sampling_params: Any, request_id: str, **kwargs: Any
+    ) -> AsyncGenerator[Any, None]:
+        """Decide, then yield the outputs of the speaking call. Same arguments and outputs as vLLM's `generate`."""
+        request = CURRENT.get()
+        try:
+            call = self._admit(request, prompt, sampling_params)
+            outcome, cached_tokens = await self._decide(call, prompt, request_id, kwargs)
+        except RequestRefused as refusal:
+            if request is not None:
+                request.refusal = refusal
+            raise self._types.refusal(refusal) from None
+        ids = [*call.client_ids, *call.header, self._reserved.decision(outcome.decision)]
+        sampling = self._speaking(sampling_params, room=self._max_model_len - len(ids))
+        redactors: defaultdict[int, TagRedactor] = defaultdict(TagRedactor)
+        async with aclosing(self._generate({**prompt, "prompt_token_ids": ids}, sampling, request_id, **kwargs)) as out:
+            async for output in out:
+                yield _for_client(output, call.client_ids, cached_tokens, redactors)
+
+    def _admit(self, request: GovernedRequest | None, prompt: Any, sampling_params: Any) -> _Call:
+        """Check a call and prepare it. Raises RequestRefused."""
+        if request is None:
+            raise _unavailable("ungoverned", "the engine was called outside a governed request")
+        if request.started:
+            raise _unavailable("ungoverned", "a governed request generates once; its second call was refused")
+        request.started = True
+        if not isinstance(prompt, Mapping) or prompt.get("type") != "token":
+            message = "only text and token ids can be governed; send no embeddings, images or audio"
+            raise RequestRefused(HTTPStatus.BAD_REQUEST, "unsupported", message)
+        check_sampling(sampling_params, self._reserved)
+        client_ids = self._reserved.scrub(prompt["prompt_token_ids"])
+        state = self._governor.state(request)
+        header = self._governor.header(request, state)
+        needed = len(client_ids) + len(header) + 2  # the decision and one token of the answer
+        if needed > self._max_model_len:
+            message = (
+                f"the prompt of {len(client_ids)} tokens and {len(header) + 1} tokens of governance leave no room for "
+                f"an answer: the context length is {self._max_model_len}; shorten the prompt"
+            )
+            raise RequestRefused(HTTPStatus.BAD_REQUEST, "context_length_exceeded", message)
+        return _Call(request, client_ids, len(prompt["prompt_token_ids"]) - len(client_ids), state, header)
+
+    async def _decide(
+        self, call: _Call, prompt: Mapping[str, Any], request_id: str, kwargs: Mapping[str, Any]
+    ) -> tuple[Outcome, int | None]:
+        """Run the gate; returns the outcome and the prompt tokens that were cached. Raises RequestRefused."""
+        started = time.perf_counter()
+        cached_tokens = None
+        try:
+            scores, cached_tokens = await self._gate(call, prompt, request_id, kwargs)
+            outcome = self._governor.decide(call.request, call.state, scores)
+        except self._failures as error:
+            metrics.GATE_FAILURES.inc()
+            _log.error("gate of %s failed: %s: %s", request_id, type(error).__name__, error)
+            if self._on_gate_failure == "refuse":
+                raise _unavailable("gate_failed", "the governance gate could not be computed; try again") from None
+            outcome = self._governor.escalate_blindly(call.request, call.state)
+        call.request.outcome = outcome
+        record_decision(
+            call.request,
+            weights_sha256=self._governor.calibration.weights_sha256,
+            gate_seconds=time.perf_counter() - started,
+            scrubbed_ids=call.scrubbed,
+        )
+        return outcome, cached_tokens
+
+    async def _gate(
+        self, call: _Call, prompt: Mapping[str, Any], request_id: str, kwargs: Mapping[str, Any]
+    ) -> tuple[list[float], int | None]:
+        """Read the scores at the header's end, in SCORE_NAMES order. Raises GateFailed and the engine's failures."""
+        gate_prompt = {**prompt, "prompt_token_ids": [*call.client_ids, *call.header]}
+        arguments = {name: kwargs[name] for name in _GATE_ARGUMENTS if name in kwargs}
+        sampling = self._types.gate_sampling
+        async with aclosing(self._generate(gate_prompt, sampling, f"{request_id}-gate", **arguments)) as out:
+            result = [output async for output in out][-1:]
+        if not result or not result[0].outputs[0].logprobs:
+            raise GateFailed("the engine returned no log-probabilities")
+        found = result[0].outputs[0].logprobs[0]
+        reference, *columns = self._reserved.score_ids
+        missing = [token_id for token_id in self._reserved.score_ids if token_id not in found]
+        if missing:
+            raise GateFailed(f"the engine returned no log-probability of the score columns {missing}")
+        scores = [found[token_id].logprob - found[reference].logprob for token_id in columns]
+        if not all(math.isfinite(score) for score in scores):
+            raise GateFailed("the model's scores are not finite")
+        return scores, result[0].num_cached_tokens
+
+    def _speaking(self, sampling_params: Any, room: int) -> Any:
+        """Return the client's sampling parameters, within the context's room."""
+        sampling = copy.copy(sampling_params)
+        sampling.max_tokens = room if sampling.max_tokens is None else min(sampling.max_tokens, room)
+        if sampling.logit_bias:
+            # A client may push every ordinary token down by 100, to where the score columns are: push those as well.
+            columns = dict.fromkeys(self._reserved.score_ids, _OUT_OF_REACH)
+            sampling.logit_bias = {**sampling.logit_bias, **columns}
+        return sampling
+
+
+def install(engine_client: Any, governor: Governor, on_gate_failure: OnGateFailure) -> None:
+    """Put governance in front of an engine client's `generate`. Needs vLLM."""
+    from vllm import SamplingParams
+    from vllm.exceptions import GenerationError
+    from vllm.sampling_params import RequestOutputKind
+    from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+
+    class RefusedGeneration(GenerationError):
+        """A refusal as the exception that vLLM's routes turn into a reply without a traceback."""
+
+        def __init__(self, refusal: RequestRefused) -> None:
+            super().__init__(refusal.message)
+            self.status_code = refusal.status
+
+    types = EngineTypes(
+        gate_sampling=SamplingParams(
+            max_tokens=1,
+            temperature=0.0,
+            logprob_token_ids=list(governor.reserved.score_ids),
+            detokenize=False,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        ),
+        failures=(EngineDeadError, EngineGenerateError),
+        refusal=RefusedGeneration,
+    )
+    governed = GovernedEngine(
+        engine_client.generate,
+        governor,
+        types,
+        max_model_len=engine_client.model_config.max_model_len,
+        on_gate_failure=on_gate_failure,
+    )
+    engine_client.generate = governed.generate
+
+
+def _for_client(
+    output: Any, client_ids: list[int], cached_tokens: int | None, redactors: defaultdict[int, TagRedactor]
+) -> Any:
+    """Return an output of the speaking call as if the prompt ended where the client's did, its text redacted."""
+    if output.prompt_token_ids is not None:
+        output.prompt_token_ids = client_ids
+    if output.prompt_logprobs:
+        output.prompt_logprobs = output.prompt_logprobs[: len(client_ids)]
+    if output.num_cached_tokens is not None and cached_tokens is not None:
+        output.num_cached_tokens = min(cached_tokens, len(client_ids))
+    for completion in output.outputs:
+        finished = completion.finish_reason is not None
+        completion.text = redactors[completion.index].feed(completion.text, final=finished)
+    return output
+
+
+def _unavailable(reason: str, message: str) -> RequestRefused:
+    return RequestRefused(HTTPStatus.SERVICE_UNAVAILABLE, reason, message)

@@ -1,0 +1,91 @@
+"""ASGI middleware: takes the governance input out of a request and puts it into the context of the engine hook."""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+from typing import Any
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from promethios_serving.governance_input import governed_request
+from promethios_serving.openai_errors import RequestRefused, send_refusal
+from promethios_serving.request_body import ClientGone, read_body, replay
+from promethios_serving.request_context import CURRENT, GovernedRequest
+from promethios_serving.route_allowlist import GOVERNED_ROUTES, route_path
+
+
+class GovernedRequests:
+    """Opens a governed context for each request on a governed route; vLLM never sees the `governance` field."""
+
+    def __init__(self, app: ASGIApp, default_domain: str | None, telemetry_key: str | None) -> None:
+        self.app = app
+        self.default_domain = default_domain
+        self.telemetry_key = telemetry_key
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection."""
+        if scope["type"] != "http" or scope["method"] != "POST" or route_path(scope) not in GOVERNED_ROUTES:
+            return await self.app(scope, receive, send)
+        try:
+            raw = await read_body(receive)
+            request, body = self._open(scope, raw)
+        except RequestRefused as refusal:
+            return await send_refusal(send, refusal)
+        except ClientGone:
+            return None
+        token = CURRENT.set(request)
+        try:
+            await self.app(_with_length(scope, len(body)), replay(body, receive), send)
+        finally:
+            CURRENT.reset(token)
+
+    def _open(self, scope: Scope, raw: bytes) -> tuple[GovernedRequest, bytes]:
+        """Return the request's context and the body that vLLM shall see."""
+        body = _parsed(raw)
+        _refuse_ungovernable(body)
+        field = body.pop("governance", None)
+        request = governed_request(
+            route_path(scope),
+            field,
+            Headers(scope=scope),
+            default_domain=self.default_domain,
+            telemetry_key=self.telemetry_key,
+        )
+        # Serialised again, so that vLLM cannot read the bytes in another way than they were read here.
+        return request, json.dumps(body).encode()
+
+
+def _parsed(raw: bytes) -> dict[str, Any]:
+    try:
+        body = json.loads(raw)
+    except (ValueError, RecursionError):
+        raise RequestRefused(HTTPStatus.BAD_REQUEST, "bad_json", "the request body is not valid JSON") from None
+    if not isinstance(body, dict):
+        raise RequestRefused(HTTPStatus.BAD_REQUEST, "bad_json", "the request body must be a JSON object")
+    return body
+
+
+def _refuse_ungovernable(body: dict[str, Any]) -> None:
+    """Refuse what one decision cannot cover: a request is one prompt, answered while the client waits."""
+    if body.get("use_beam_search"):
+        raise _unsupported("use_beam_search", "beam search is not supported; use n or sampling")
+    if body.get("background"):
+        raise _unsupported("background", "background responses are not supported; leave `background` out")
+    prompt = body.get("prompt")
+    if isinstance(prompt, list) and len(prompt) > 1 and not isinstance(prompt[0], int):
+        raise _unsupported(
+            "prompt", f"{len(prompt)} prompts in one request; each needs its own decision, send them apart"
+        )
+
+
+def _unsupported(param: str, message: str) -> RequestRefused:
+    return RequestRefused(HTTPStatus.BAD_REQUEST, "unsupported", message, param)
+
+
+def _with_length(scope: Scope, length: int) -> Scope:
+    headers = [
+        (name, value) for name, value in scope["headers"] if name not in (b"content-length", b"transfer-encoding")
+    ]
+    return {**scope, "headers": [*headers, (b"content-length", str(length).encode())]}

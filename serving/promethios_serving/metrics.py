@@ -1,0 +1,40 @@
+"""The wrapper's Prometheus metrics, on the registry that vLLM's /metrics shows.
+
+serving/README.md explains each; a test keeps that table and this module equal. Imported by the API server only, so
+that engine processes do not report empty copies. The gauge names its multi-process mode for `--api-server-count` > 1.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+DECISIONS = Counter("promethios_decisions_total", "Governed requests by decision.", ["decision", "domain"])
+ESCALATION_PROBABILITY = Histogram(
+    "promethios_escalation_probability",
+    "Calibrated probability of escalation.",
+    ["domain"],
+    buckets=[step / 20 for step in range(1, 21)],
+)
+DEGRADED_REQUESTS = Counter(
+    "promethios_degraded_requests_total", "Requests decided with absent or stale telemetry.", ["domain"]
+)
+GATE_SECONDS = Histogram(
+    "promethios_gate_seconds",
+    "Time from the request's arrival at the engine to its decision.",
+    buckets=[0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30],
+)
+GATE_FAILURES = Counter("promethios_gate_failures_total", "Requests whose gate could not be computed.")
+REFUSED_REQUESTS = Counter("promethios_refused_requests_total", "Requests refused by the wrapper.", ["reason"])
+SCRUBBED_IDS = Counter("promethios_scrubbed_ids_total", "Reserved token ids removed from client input.", ["route"])
+REDACTED_TAGS = Counter("promethios_redacted_tags_total", "Governance tags removed from generated text.")
+TELEMETRY_AGE = Gauge(
+    "promethios_telemetry_age_seconds",
+    "Age of the live reading; +Inf when the channel is missing.",
+    ["channel"],
+    multiprocess_mode="mostrecent",
+)
+TELEMETRY_ERRORS = Counter(
+    "promethios_telemetry_errors_total",
+    "Telemetry that could not be read; the last good state keeps ageing.",
+    ["source"],
+)

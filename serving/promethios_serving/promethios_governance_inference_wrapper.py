@@ -1,0 +1,117 @@
+"""The inference wrapper: entry point `vllm.endpoint_plugins`, loaded by vLLM's API server (VLLM_PLUGINS names it).
+
+A request's way, outside in; each piece is one small ASGI class in a file of its own:
+
+    RequireGovernance    (--middleware)  nothing answers while the wrapper is not in place
+    vLLM's own           API key, CORS, metrics
+    RouteAllowlist       governed routes and such that cannot generate; every other is closed
+    BodyLimit            413 for a body that is too large
+    GovernedRequests     takes `governance` out of the body into the request's context
+    GovernanceResponse   puts the decision into headers and body
+    vLLM's route         parses, renders, tokenises, calls the engine
+    GovernedEngine       scrubs, appends the live header, gates, decides, speaks
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from argparse import Namespace
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.datastructures import State
+
+from promethios.errors import ServingError
+from promethios.evaluation.calibration import Calibration
+from promethios.telemetry.header import ReservedIds
+from promethios_serving import engine_hook
+from promethios_serving.decision_log import LOGGER, show_log
+from promethios_serving.fail_closed import STATE_ATTRIBUTE
+from promethios_serving.governance_response import GovernanceResponse
+from promethios_serving.governed_requests import GovernedRequests
+from promethios_serving.governor import Governor
+from promethios_serving.request_body import BodyLimit
+from promethios_serving.request_context import CURRENT, GovernedRequest
+from promethios_serving.route_allowlist import RouteAllowlist, closed_routes
+from promethios_serving.settings import Settings
+from promethios_serving.status import governance_status
+from promethios_serving.telemetry_source import keep_fresh, telemetry_source
+
+
+@dataclass(frozen=True, slots=True)
+class Governance:
+    """What the running server holds: its settings, its governor and the task that keeps telemetry fresh."""
+
+    settings: Settings
+    governor: Governor
+    refresher: asyncio.Task[None]
+
+
+class InferenceWrapper:
+    """vLLM endpoint plugin: governs everything that the API server generates."""
+
+    name = "promethios_api"
+    required_tasks = ("generate",)
+
+    def attach_router(self, app: FastAPI) -> None:
+        """Add the status route and the ASGI pieces. Raises ConfigError for a bad setting."""
+        show_log()
+        settings = Settings.from_environment(os.environ)
+        app.add_api_route("/v1/governance", governance_status, methods=["GET"])
+        # The last one added is the outermost.
+        app.add_middleware(GovernanceResponse, expose=settings.expose)
+        app.add_middleware(
+            GovernedRequests, default_domain=settings.default_domain, telemetry_key=settings.telemetry_key
+        )
+        app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+        app.add_middleware(RouteAllowlist)
+        LOGGER.info("closed routes: %s", ", ".join(closed_routes(app.routes)))
+
+    async def init_state(self, engine_client: Any, state: State, args: Namespace) -> None:
+        """Load calibration and telemetry, hook the engine and run one governed request through it.
+
+        Raises a PromethiosError when the model folder is not whole, its calibration belongs to other weights, the
+        telemetry file is bad or the warm-up fails; the server then does not start.
+        """
+        settings = Settings.from_environment(os.environ)
+        calibration = Calibration.load(Path(args.model))
+        source = telemetry_source(settings)
+        reserved = ReservedIds(engine_client.model_config.hf_config.first_reserved_id)
+        governor = Governor(calibration, source, reserved)
+        await source.refresh()
+        engine_hook.install(engine_client, governor, settings.on_gate_failure)
+        seconds = await _warm_up(engine_client)
+        refresher = asyncio.create_task(keep_fresh(source, settings.telemetry_interval_s))
+        setattr(state, STATE_ATTRIBUTE, Governance(settings, governor, refresher))
+        LOGGER.info(
+            "ready: weights %s, telemetry from %s, first governed request %.2f s; try: "
+            "curl http://%s:%s/v1/chat/completions -H 'content-type: application/json' -d '%s'",
+            calibration.weights_sha256[:12],
+            source.name,
+            seconds,
+            args.host or "127.0.0.1",
+            args.port,
+            '{"messages": [{"role": "user", "content": "Hello"}]}',
+        )
+
+
+async def _warm_up(engine_client: Any) -> float:
+    """Run one governed request through gate and speech; returns its seconds. Raises ServingError when it fails."""
+    from vllm import SamplingParams
+
+    started = time.perf_counter()
+    request = GovernedRequest(route="warm-up", counted=False)
+    token = CURRENT.set(request)
+    prompt = {"type": "token", "prompt_token_ids": [engine_client.model_config.hf_config.eos_token_id]}
+    try:
+        async for _ in engine_client.generate(prompt, SamplingParams(max_tokens=2, temperature=1.0), "warm-up"):
+            pass
+    finally:
+        CURRENT.reset(token)
+    if request.outcome is None or request.outcome.probability is None:
+        raise ServingError("the warm-up request could not be decided; see the log above for the gate's failure")
+    return time.perf_counter() - started

@@ -1,0 +1,63 @@
+"""Reading a request body whole, within a limit, and handing it on."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from promethios_serving.openai_errors import RequestRefused, send_refusal
+
+
+class ClientGone(Exception):
+    """The client went away before its request was complete."""
+
+
+async def read_body(receive: Receive, limit: int | None = None) -> bytes:
+    """Read the request body. Raises RequestRefused (413) above `limit` bytes and ClientGone."""
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if limit is not None and size > limit:
+            raise RequestRefused(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                "request_too_large",
+                f"the request body is larger than {limit} bytes; send less (limit: PROMETHIOS_MAX_BODY_BYTES)",
+            )
+        if not message.get("more_body", False):
+            return b"".join(parts)
+
+
+def replay(body: bytes, receive: Receive) -> Receive:
+    """Return a `receive` that yields `body` first and then whatever the client does, such as disconnect."""
+    pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replayed() -> Message:
+        return pending.pop() if pending else await receive()
+
+    return replayed
+
+
+class BodyLimit:
+    """ASGI middleware that refuses a larger body with 413 before anything parses it."""
+
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        self.app = app
+        self.max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection."""
+        if scope["type"] != "http" or scope["method"] != "POST":
+            return await self.app(scope, receive, send)
+        try:
+            body = await read_body(receive, self.max_bytes)
+        except RequestRefused as refusal:
+            return await send_refusal(send, refusal)
+        except ClientGone:
+            return None
+        return await self.app(scope, replay(body, receive), send)

@@ -1,0 +1,55 @@
+"""Which routes of vLLM's server are open: those that are governed and those that cannot generate.
+
+An allowlist, because vLLM gains routes with every release (this one has Anthropic messages, token-in-token-out,
+batches, structured decisions and more) and a route that nobody has looked at must not answer ungoverned.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any, Final
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from promethios_serving.openai_errors import RequestRefused, send_refusal
+
+GOVERNED_ROUTES: Final = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/responses"})
+OPEN_POST_ROUTES: Final = GOVERNED_ROUTES | {"/tokenize", "/detokenize"}
+OPEN_GET_ROUTES: Final = frozenset(
+    {"/health", "/ping", "/version", "/load", "/metrics", "/v1/models", "/v1/governance", "/openapi.json", "/docs"}
+)
+
+
+def route_path(scope: Scope) -> str:
+    """Return a request's path without the server's root path."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
+
+
+def is_open(method: str, path: str) -> bool:
+    """Return whether a route may be reached."""
+    if method == "POST":
+        return path in OPEN_POST_ROUTES
+    return method in ("GET", "HEAD") and (path.removesuffix("/") in OPEN_GET_ROUTES or path.startswith("/v1/models/"))
+
+
+def closed_routes(routes: list[Any]) -> list[str]:
+    """Return the server's own routes that stay closed, as "METHOD path"."""
+    pairs = {(method, route.path) for route in routes for method in getattr(route, "methods", None) or ()}
+    return sorted(f"{method} {path}" for method, path in pairs if not is_open(method, path))
+
+
+class RouteAllowlist:
+    """ASGI middleware that answers 404 on every route that is not open, and closes every websocket."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection."""
+        if scope["type"] == "websocket":
+            return await send({"type": "websocket.close", "code": 1008})
+        if scope["type"] != "http" or is_open(scope["method"], route_path(scope)):
+            return await self.app(scope, receive, send)
+        message = f"{scope['method']} {route_path(scope)} is closed: only governed routes answer"
+        return await send_refusal(send, RequestRefused(HTTPStatus.NOT_FOUND, "closed_route", message))

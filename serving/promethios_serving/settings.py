@@ -1,0 +1,131 @@
+"""The wrapper's settings: environment variables PROMETHIOS_*, read once into a frozen object.
+
+serving/README.md lists them; a test keeps that list and this class equal.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Final, Literal, get_args
+
+from promethios.errors import ConfigError
+from promethios.ontology.governance_ontology import load_ontology
+
+PREFIX: Final = "PROMETHIOS_"
+
+Expose = Literal["full", "decision", "none", "scores"]
+OnGateFailure = Literal["refuse", "escalate"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What an operator may choose; each field is the variable PROMETHIOS_<FIELD>."""
+
+    default_domain: str | None = None
+    """Domain of a request that names none."""
+    expose: Expose = "full"
+    """How much of the decision a client sees; `scores` adds raw scores and is meant for tests."""
+    on_gate_failure: OnGateFailure = "refuse"
+    """What happens when the gate cannot be computed: HTTP 503, or an escalation."""
+    telemetry_file: Path | None = None
+    """YAML or JSON file with live telemetry, re-read when it changes."""
+    telemetry_url: str | None = None
+    """HTTP URL of a JSON document with live telemetry, fetched in the background."""
+    telemetry_interval_s: float = 5.0
+    """Seconds between two fetches of the URL, and between two updates of the age gauges."""
+    telemetry_timeout_s: float = 2.0
+    """Longest wait for the URL, in seconds."""
+    telemetry_key: str | None = None
+    """Secret that lets a caller send telemetry with a request; without it nobody may."""
+    max_body_bytes: int = 4 * 1024 * 1024
+    """Largest accepted request body, in bytes."""
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Settings:
+        """Read the settings. Raises ConfigError naming the variable, its value and what is allowed."""
+        names = {PREFIX + field.name.upper(): field.name for field in fields(cls)}
+        _refuse_misspelt(environment, names)
+        given = {name: environment[variable] for variable, name in names.items() if environment.get(variable)}
+        settings = cls(**{name: _PARSERS[name](PREFIX + name.upper(), text) for name, text in given.items()})
+        if settings.telemetry_file and settings.telemetry_url:
+            raise ConfigError("PROMETHIOS_TELEMETRY_FILE and PROMETHIOS_TELEMETRY_URL are both set; set one")
+        return settings
+
+
+def _refuse_misspelt(environment: Mapping[str, str], names: Mapping[str, str]) -> None:
+    """Refuse a variable that is nearly one of ours; others may be somebody else's (Kubernetes adds service links)."""
+    for variable in environment:
+        if not variable.startswith(PREFIX) or variable in names:
+            continue
+        close = difflib.get_close_matches(variable, names, n=1, cutoff=0.9)
+        if close:
+            raise ConfigError(f"there is no setting {variable}; did you mean {close[0]}?")
+
+
+def _text(variable: str, text: str) -> str:
+    return text
+
+
+def _path(variable: str, text: str) -> Path:
+    return Path(text)
+
+
+def _domain(variable: str, text: str) -> str:
+    try:
+        load_ontology().domain(text)
+    except ConfigError as error:
+        raise ConfigError(f"{variable}: {error}") from None
+    return text
+
+
+def _expose(variable: str, text: str) -> Any:
+    return _one_of(variable, text, get_args(Expose))
+
+
+def _on_gate_failure(variable: str, text: str) -> Any:
+    return _one_of(variable, text, get_args(OnGateFailure))
+
+
+def _one_of(variable: str, text: str, allowed: tuple[str, ...]) -> str:
+    if text not in allowed:
+        raise ConfigError(f"{variable}={text!r} is not allowed; one of {', '.join(allowed)}")
+    return text
+
+
+def _url(variable: str, text: str) -> str:
+    if not text.startswith(("http://", "https://")):
+        raise ConfigError(f"{variable}={text!r} is not allowed; an http:// or https:// URL")
+    return text
+
+
+def _seconds(variable: str, text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise ConfigError(f"{variable}={text!r} is not allowed; a number of seconds above 0")
+    return seconds
+
+
+def _count(variable: str, text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise ConfigError(f"{variable}={text!r} is not allowed; a whole number above 0")
+    return int(text)
+
+
+_PARSERS: Final = {
+    "default_domain": _domain,
+    "expose": _expose,
+    "on_gate_failure": _on_gate_failure,
+    "telemetry_file": _path,
+    "telemetry_url": _url,
+    "telemetry_interval_s": _seconds,
+    "telemetry_timeout_s": _seconds,
+    "telemetry_key": _text,
+    "max_body_bytes": _count,
+}

@@ -1,0 +1,263 @@
+"""A bare ASGI client, fakes for the wrapper's parts, and one real vLLM server for the integration tests."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from promethios.evaluation.calibration import Calibration
+from promethios.telemetry.header import SCORE_NAMES, ReservedIds
+from promethios_serving.governor import Governor
+from promethios_serving.telemetry_source import NoTelemetry
+
+START_LIMIT_S = 300.0
+TELEMETRY_KEY = "let-me-speak-for-the-telemetry"
+
+
+@dataclass
+class Reply:
+    """What an ASGI application sent."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    pieces: list[bytes]
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+async def _call(app: Any, path: str, body: Sequence[bytes], method: str, headers: dict[str, str], state: Any) -> Reply:
+    incoming = [{"type": "http.request", "body": piece, "more_body": True} for piece in body]
+    incoming.append({"type": "http.request", "body": b"", "more_body": False})
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return incoming.pop(0) if incoming else {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": method,
+        "path": path,
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+        "app": SimpleNamespace(state=state),
+    }
+    await app(scope, receive, send)
+    pieces = [message["body"] for message in sent[1:]]
+    received = {name.decode(): value.decode() for name, value in sent[0]["headers"]} if sent else {}
+    return Reply(sent[0]["status"] if sent else 0, received, b"".join(pieces), pieces)
+
+
+@pytest.fixture
+def call() -> Callable[..., Reply]:
+    """Call an ASGI application once: `call(app, "/path", b"body" or [pieces] or {...}, headers={...})`."""
+
+    def client(
+        app: Any,
+        path: str = "/v1/completions",
+        body: Any = b"",
+        *,
+        method: str = "POST",
+        headers: dict[str, str] | None = None,
+        state: Any = None,
+    ) -> Reply:
+        if isinstance(body, dict):
+            body = json.dumps(body).encode()
+        pieces = [body] if isinstance(body, bytes) else body
+        return asyncio.run(_call(app, path, pieces, method, headers or {}, state))
+
+    return client
+
+
+@pytest.fixture
+def reserved() -> ReservedIds:
+    return ReservedIds(7)
+
+
+@pytest.fixture
+def calibration() -> Calibration:
+    """A calibration that leaves the model's own probabilities as they are."""
+    return Calibration(
+        weights_sha256="a" * 64,
+        dataset_sha256="b" * 64,
+        num_examples=1,
+        slope=1.0,
+        intercept=0.0,
+        thresholds={"healthcare": 0.2},
+        default_threshold=0.4,
+    )
+
+
+@pytest.fixture
+def governor(calibration: Calibration, reserved: ReservedIds) -> Governor:
+    return Governor(calibration, NoTelemetry(), reserved)
+
+
+@dataclass
+class FakeEngine:
+    """An engine client's `generate`: records calls, answers the gate with scores and the speech with texts."""
+
+    reserved: ReservedIds
+    scores: Sequence[float] = (3.0, 0.0, 0.0, 0.0, *[0.5] * 14)
+    texts: Sequence[str] = ("Hello",)
+    failure: Exception | None = None
+    calls: list[SimpleNamespace] = field(default_factory=list)
+    closed: list[str] = field(default_factory=list)
+
+    async def generate(self, prompt: Any, sampling_params: Any, request_id: str, **kwargs: Any) -> Any:
+        self.calls.append(SimpleNamespace(prompt=prompt, sampling=sampling_params, id=request_id, kwargs=kwargs))
+        try:
+            if len(self.calls) == 1:
+                if self.failure:
+                    raise self.failure
+                await asyncio.sleep(0)
+                yield self._output(prompt, "", logprobs=[self._columns()], cached=4)
+                return
+            for index, text in enumerate(self.texts):
+                last = index == len(self.texts) - 1
+                yield self._output(prompt, text, finish_reason="stop" if last else None, cached=99)
+        finally:
+            self.closed.append(request_id)
+
+    def _columns(self) -> dict[int, SimpleNamespace]:
+        logits = [0.0, *self.scores]
+        return {i: SimpleNamespace(logprob=x - 100.5) for i, x in zip(self.reserved.score_ids, logits, strict=True)}
+
+    @staticmethod
+    def _output(prompt: Any, text: str, *, logprobs: Any = None, finish_reason: Any = None, cached: int) -> Any:
+        ids = prompt["prompt_token_ids"]
+        completion = SimpleNamespace(index=0, text=text, logprobs=logprobs, finish_reason=finish_reason)
+        return SimpleNamespace(
+            prompt_token_ids=ids,
+            prompt_logprobs=[None, *({i: 0.0} for i in ids[1:])],
+            num_cached_tokens=cached,
+            outputs=[completion],
+        )
+
+
+@pytest.fixture
+def engine(reserved: ReservedIds) -> FakeEngine:
+    assert len(SCORE_NAMES) == 18
+    return FakeEngine(reserved)
+
+
+@pytest.fixture(scope="session")
+def nano_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random, whole and calibrated model folder of a small Promethios."""
+    import torch
+
+    from promethios.model.configuration import PromethiosConfig
+    from promethios.model.folder import weights_sha256
+    from promethios.model.governance_sentinel_8b import PromethiosForCausalLM
+    from promethios.model.tokenizer import reserved_ids, train_tokenizer
+
+    folder = tmp_path_factory.mktemp("nano")
+    tokenizer = train_tokenizer(["What dose is safe? Ask a clinician before you take more."] * 20, 512)
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(0)
+    config = PromethiosConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=512,
+        qk_norm=True,
+        tie_word_embeddings=True,
+        anchor_size=32,
+        anchor_heads=2,
+        num_principles=4,
+        veritas_rank=8,
+        tool_rank=8,
+        first_reserved_id=reserved_ids(tokenizer).first,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        architectures=["PromethiosForCausalLM"],
+    )
+    model = PromethiosForCausalLM(config)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith("gate"):
+                parameter.fill_(1.0)
+            elif parameter.dim() == 2:
+                parameter.normal_(0, 0.1)
+            elif "heads.bias" in name:
+                parameter.normal_(0, 0.5)
+    model.save_pretrained(folder)
+    Calibration(
+        weights_sha256=weights_sha256(folder),
+        dataset_sha256="0" * 64,
+        num_examples=1,
+        slope=1.0,
+        intercept=0.0,
+        default_threshold=0.4,
+    ).save(folder)
+    return folder
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server: its address, the model folder it serves, the telemetry file that it reads and its log."""
+
+    url: str
+    folder: Path
+    telemetry_file: Path
+    log: Path
+
+
+@pytest.fixture(scope="session")
+def server(nano_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A real vLLM server on the CPU, started with `promethios serve`."""
+    folder = tmp_path_factory.mktemp("server")
+    telemetry, log = folder / "telemetry.yaml", folder / "log.txt"
+    telemetry.write_text("trust: 0.9\nverify: 0.9\nattest: 0.9\nbound: 0.9\n", encoding="utf-8")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "promethios.serve", "--model_path", str(nano_folder), "--port", str(port)]
+    command += ["--telemetry_file", str(telemetry)]
+    own = {
+        "PROMETHIOS_EXPOSE": "scores",
+        "PROMETHIOS_TELEMETRY_KEY": TELEMETRY_KEY,
+        "PROMETHIOS_MAX_BODY_BYTES": "65536",
+    }
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PROMETHIOS_TELEMETRY_INTERVAL_S": "0.2", **own}
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output, start_new_session=True)
+    try:
+        _wait_for(f"http://127.0.0.1:{port}/health", process, log)
+        yield Server(f"http://127.0.0.1:{port}", nano_folder, telemetry, log)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + START_LIMIT_S
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            with urllib.request.urlopen(url, timeout=5):
+                return
+        except (OSError, urllib.error.URLError):
+            time.sleep(0.5)
+    raise AssertionError(f"the server did not start (exit code {process.poll()}):\n{log.read_text()[-6000:]}")

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from promethios.telemetry.header import HeaderDomain
+from promethios.telemetry.state import GovernanceState
+from promethios_serving.governor import Governor
+from promethios_serving.request_context import GovernedRequest
+
+FRESH = GovernanceState.of(trust=0.9, verify=0.9, attest=0.9, bound=0.9)
+REST = [0.0] * 14
+
+
+class Live:
+    """A telemetry source with a fixed state."""
+
+    name, error = "fixed", None
+
+    def __init__(self, state: GovernanceState | None) -> None:
+        self._state = state
+
+    def state(self) -> GovernanceState | None:
+        return self._state
+
+    async def refresh(self) -> None:
+        raise AssertionError("no request waits for a refresh")
+
+
+def escalation_logit(probability: float) -> list[float]:
+    """Scores whose softmax gives escalation this probability, the rest to `answer`."""
+    return [0.0, -60.0, -60.0, math.log(probability / (1 - probability)), *REST]
+
+
+def test_the_caller_s_channels_win_and_the_live_ones_fill_the_rest(governor: Governor) -> None:
+    governor.source = Live(GovernanceState.of(trust=0.9, emotion="CALM"))
+    request = GovernedRequest(route="r", telemetry=GovernanceState.of(trust=0.1))
+    assert governor.state(request) == GovernanceState.of(trust=0.1, emotion="CALM")
+
+
+def test_without_any_telemetry_there_is_no_state(governor: Governor) -> None:
+    assert governor.state(GovernedRequest(route="r")) is None
+
+
+def test_the_header_holds_state_and_domain(governor: Governor) -> None:
+    request = GovernedRequest(route="r", domain="healthcare")
+    assert governor.header(request, FRESH) == governor.reserved.header(FRESH, HeaderDomain(0, 0.75))
+
+
+@pytest.mark.parametrize(
+    ("probability", "domain", "state", "decision"),
+    [
+        (0.39, None, FRESH, "answer"),
+        (0.41, None, FRESH, "escalate"),
+        (0.25, "healthcare", FRESH, "escalate"),
+        (0.25, None, None, "escalate"),
+        (0.19, None, None, "caveat"),
+    ],
+)
+def test_a_decision_depends_on_domain_and_telemetry(
+    governor: Governor, probability: float, domain: str | None, state: GovernanceState | None, decision: str
+) -> None:
+    outcome = governor.decide(GovernedRequest(route="r", domain=domain), state, escalation_logit(probability))
+    assert outcome.decision == decision
+    assert outcome.probability == pytest.approx(probability)
+    assert (outcome.decision == "escalate") == (outcome.probability >= outcome.threshold)
+    assert outcome.degraded == (state is None)
+
+
+def test_a_request_without_scores_is_escalated_without_a_probability(governor: Governor) -> None:
+    outcome = governor.escalate_blindly(GovernedRequest(route="r"), FRESH)
+    assert (outcome.decision, outcome.probability) == ("escalate", None)

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from promethios_serving.request_body import BodyLimit
+
+Call = Callable[..., Any]
+
+
+async def echo(scope: Any, receive: Any, send: Any) -> None:
+    body, more = b"", True
+    while more:
+        message = await receive()
+        body, more = body + message["body"], message["more_body"]
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": body})
+
+
+def test_a_body_within_the_limit_passes_whole(call: Call) -> None:
+    assert call(BodyLimit(echo, 6), body=[b"abc", b"def"]).body == b"abcdef"
+
+
+@pytest.mark.parametrize("body", [[b"abcdefg"], [b"abc", b"def", b"g"]])
+def test_a_larger_body_is_refused_however_it_arrives(call: Call, body: list[bytes]) -> None:
+    reply = call(BodyLimit(echo, 6), body=body)
+    assert reply.status == 413
+    assert reply.json()["error"]["code"] == "request_too_large"
+
+
+def test_a_request_without_a_body_is_not_read(call: Call) -> None:
+    assert call(BodyLimit(echo, 0), method="GET", body=b"x").body == b"x"
+
+
+def test_a_client_that_goes_away_gets_no_reply() -> None:
+    import asyncio
+
+    async def gone() -> Any:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        raise AssertionError("nobody is there to send to")
+
+    asyncio.run(BodyLimit(echo, 6)({"type": "http", "method": "POST"}, gone, send))
