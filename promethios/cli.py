@@ -60,6 +60,7 @@ VERBS: Final[Mapping[str, Verb]] = {
     "export": Verb("export_for_serving", "gather a model folder that can be served"),
     "serve": Verb("serve", "serve a model folder behind an OpenAI-compatible endpoint"),
     "ask": Verb("ask", "ask a running server and show its decision"),
+    "demo": Verb("demo", "run the whole loop on this machine: generate, train, evaluate, export, serve, ask"),
     "tags": Verb("tags", "check telemetry and show how the model will read it"),
 }
 

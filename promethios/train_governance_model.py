@@ -1,7 +1,7 @@
 """Train the governance model: Hugging Face Trainer and DeepSpeed, from one YAML file.
 
     promethios train --config nano --output_dir runs/nano
-    torchrun --nproc_per_node=8 -m promethios.train_governance_model --config 8b --output_dir models/promethios-governance-8b
+    torchrun --nproc_per_node=8 -m promethios.train_governance_model --config 8b --output_dir models/governance-8b
 
 The same code runs on GPUs and, with gloo, on CPU. Running the same command again resumes from the newest whole
 checkpoint; Ctrl-C or SIGTERM saves one first.
@@ -84,7 +84,9 @@ def _checkpoint_to_resume(choice: str, output_dir: Path, facts: dict[str, Any]) 
     else:
         checkpoint = Path(choice)
         if not checkpoint.is_dir():
-            raise CheckpointError(f"--resume_from_checkpoint {choice}: no such folder; give a checkpoint, latest or none")
+            raise CheckpointError(
+                f"--resume_from_checkpoint {choice}: no such folder; give a checkpoint, latest or none"
+            )
     manifest = verify(checkpoint)
     if manifest.get("dataset_sha256") != facts["dataset_sha256"]:
         raise CheckpointError(f"{checkpoint} was trained on other data; give that --data_dir, or another --output_dir")
@@ -151,7 +153,8 @@ def _train(
     stop.install()
     result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if stop.received:
-        _say(f"saved and stopped by signal {stop.received} at step {trainer.state.global_step}; run the same command to resume")
+        step = trainer.state.global_step
+        _say(f"saved and stopped by signal {stop.received} at step {step}; run the same command to resume")
         return 128 + stop.received
     trainer.save_final(
         {

@@ -1,7 +1,7 @@
 """The manifest that makes a checkpoint complete: every file with its size and SHA-256.
 
-A checkpoint is written under a staging name, the manifest last, then renamed to `checkpoint-<step>`. So a folder of that
-name is whole by construction, and `verify` finds what was damaged or removed later.
+A checkpoint is written under a staging name, the manifest last, then renamed to `checkpoint-<step>`. So a folder of
+that name is whole by construction, and `verify` finds what was damaged or removed later.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ def verify(folder: Path) -> dict[str, Any]:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         files = manifest["files"]
     except FileNotFoundError:
-        raise CheckpointError(f"{folder} has no {MANIFEST}: it is not a complete checkpoint; give another or none") from None
+        raise CheckpointError(
+            f"{folder} has no {MANIFEST}: it is not a complete checkpoint; give another or none"
+        ) from None
     except (ValueError, KeyError, TypeError):
         raise CheckpointError(f"{folder}/{MANIFEST} is damaged; give an earlier checkpoint") from None
     for name, entry in files.items():
@@ -58,7 +60,9 @@ def verify(folder: Path) -> dict[str, Any]:
 
 def checkpoints(output_dir: Path) -> list[Path]:
     """Return the checkpoints of a run, oldest first."""
-    found = [(int(match.group(1)), path) for path in output_dir.glob("checkpoint-*") if (match := _NAME.fullmatch(path.name))]
+    found = [
+        (int(match.group(1)), path) for path in output_dir.glob("checkpoint-*") if (match := _NAME.fullmatch(path.name))
+    ]
     return [path for _, path in sorted(found)]
 
 

@@ -1,11 +1,13 @@
 """Read a training configuration: YAML to checked dataclasses. The only reader of these files; needs no torch.
 
-The keys are the fields below; the seed's keys (`model.num_layers`, `training.fp16`, `governance.hitl_escalation_threshold`
-and so on) keep their names. Anything unknown, of the wrong type or impossible raises ConfigError naming file and key.
+The keys are the fields below; the seed's keys (`model.num_layers`, `training.fp16`,
+`governance.hitl_escalation_threshold` and so on) keep their names. Anything unknown, of the wrong type or impossible
+raises ConfigError naming file and key.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import types
@@ -91,7 +93,7 @@ class TrainingSection:
 
 @dataclass(frozen=True, kw_only=True)
 class GovernanceSection:
-    """The seed's governance keys. The ontology rules; what stands here must agree with it, so that no reader is misled."""
+    """The seed's governance keys. The ontology rules; what stands here must agree with it, or a reader is misled."""
 
     hitl_escalation_threshold: float | None = None
     domain_trust_requirements: dict[str, float] | None = None
@@ -132,7 +134,10 @@ def load_run_config(name_or_path: str, overrides: Mapping[str, str] | None = Non
 
 def preset_names() -> list[str]:
     """Return the names of the shipped configurations: "8b", "nano"."""
-    return sorted(p.name.removeprefix("config_").removesuffix("_governance.yaml") for p in CONFIG_DIR.glob("config_*_governance.yaml"))
+    return sorted(
+        p.name.removeprefix("config_").removesuffix("_governance.yaml")
+        for p in CONFIG_DIR.glob("config_*_governance.yaml")
+    )
 
 
 def _resolve(name_or_path: str) -> Path:
@@ -188,10 +193,8 @@ def _convert(hint: Any, value: Any, where: str, dotted: str) -> Any:
         return _parse(typing.cast(type[Any], hint), value, where, dotted + ".")
     if hint is float and isinstance(value, str):
         # YAML 1.1 reads 5e-5, the seed's spelling, as a string.
-        try:
+        with contextlib.suppress(ValueError):
             value = float(value)
-        except ValueError:
-            pass
     allowed, good = _check(hint, value)
     if not good:
         raise ConfigError(f"{where}: {dotted} is {value!r}, allowed is {allowed}")
@@ -227,7 +230,10 @@ def _model_problems(model: ModelSection) -> typing.Iterator[tuple[str, str]]:
         if isinstance(value, int | float) and not isinstance(value, bool) and value <= 0:
             yield f"model.{item.name}", f"is {value}, it must be above 0"
     if model.hidden_size % model.num_attention_heads:
-        yield "model.hidden_size", f"{model.hidden_size} is not a multiple of num_attention_heads {model.num_attention_heads}"
+        yield (
+            "model.hidden_size",
+            f"{model.hidden_size} is not a multiple of num_attention_heads {model.num_attention_heads}",
+        )
     elif (model.hidden_size // model.num_attention_heads) % 2:
         yield "model.hidden_size", "gives an odd head size; rotary positions need an even one"
     if model.num_attention_heads % model.num_key_value_heads:

@@ -24,7 +24,9 @@ def check_model_folder(folder: Path) -> dict[str, Any]:
         raise ModelFolderError(f"model folder {folder} does not exist; `promethios train` writes one")
     missing = [name for name in REQUIRED_FILES if not (folder / name).is_file()]
     if missing:
-        raise ModelFolderError(f"model folder {folder} lacks {', '.join(missing)}; `promethios train` writes a whole one")
+        raise ModelFolderError(
+            f"model folder {folder} lacks {', '.join(missing)}; `promethios train` writes a whole one"
+        )
     config = read_json(folder / "config.json")
     if config.get("architectures") != [ARCHITECTURE]:
         raise ModelFolderError(

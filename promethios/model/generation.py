@@ -33,12 +33,17 @@ def generate_responses(
         for example, decision in zip(examples, decisions, strict=True)
     ]
     responses: list[str] = []
-    with torch.inference_mode(), tqdm(total=len(prompts), desc="generate", unit="response", disable=not progress) as bar:
+    with (
+        torch.inference_mode(),
+        tqdm(total=len(prompts), desc="generate", unit="response", disable=not progress) as bar,
+    ):
         for start in range(0, len(prompts), batch_size):
             batch = prompts[start : start + batch_size]
             width = max(map(len, batch))
             ids = torch.tensor([[pad] * (width - len(prompt)) + prompt for prompt in batch], device=model.device)
-            mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in batch], device=model.device)
+            mask = torch.tensor(
+                [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in batch], device=model.device
+            )
             output = model.generate(ids, attention_mask=mask, max_new_tokens=max_new_tokens, do_sample=False)
             responses += encoder.tokenizer.batch_decode(output[:, width:], skip_special_tokens=True)
             bar.update(len(batch))

@@ -40,6 +40,10 @@ NUM_FRAMEWORKS: Final = 3
 """Legal, ethical, safety: the frameworks of the ontology."""
 
 
+def _gated(x: torch.Tensor, gate: torch.Tensor, branch: torch.Tensor) -> torch.Tensor:
+    return x + torch.tanh(gate) * branch
+
+
 class ConstitutionalAnchor(nn.Module):
     """Gated attention from each token to learned principle slots of three frameworks.
 
@@ -69,7 +73,7 @@ class ConstitutionalAnchor(nn.Module):
         answers = torch.einsum("...fhp,fhpd->...fhd", attention, self.principle_values)
         weights = torch.sigmoid(self.framework(normed))
         mixed = torch.einsum("...f,...fhd->...hd", weights, answers).flatten(-2)
-        return x + torch.tanh(self.gate) * self.out(mixed)
+        return _gated(x, self.gate, self.out(mixed))
 
 
 class EmotionalVeritas(nn.Module):
@@ -88,7 +92,7 @@ class EmotionalVeritas(nn.Module):
         normed = self.norm(x)
         bottleneck = nn.functional.silu(self.down(normed))
         uncertainty = torch.sigmoid(self.uncertainty(normed))
-        return x + torch.tanh(self.gate) * self.up(torch.cat([bottleneck, uncertainty], dim=-1))
+        return _gated(x, self.gate, self.up(torch.cat([bottleneck, uncertainty], dim=-1)))
 
 
 class ToolCognition(nn.Module):
@@ -103,7 +107,7 @@ class ToolCognition(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return x plus the gated branch."""
-        return x + torch.tanh(self.gate) * self.up(nn.functional.silu(self.down(self.norm(x))))
+        return _gated(x, self.gate, self.up(nn.functional.silu(self.down(self.norm(x)))))
 
 
 def governance_modules(config: PromethiosConfig, layer: int) -> nn.ModuleDict:
@@ -229,7 +233,9 @@ class PromethiosModel(PromethiosPreTrainedModel, LlamaModel):
 
     def __init__(self, config: PromethiosConfig) -> None:
         LlamaModel.__init__(self, config)
-        self.layers = nn.ModuleList([PromethiosDecoderLayer(config, index) for index in range(config.num_hidden_layers)])
+        self.layers = nn.ModuleList(
+            [PromethiosDecoderLayer(config, index) for index in range(config.num_hidden_layers)]
+        )
         self.post_init()
 
 
@@ -295,6 +301,8 @@ class PromethiosForCausalLM(PromethiosPreTrainedModel, GenerationMixin):
         training asks only for the response and the decision positions, which saves most of the vocabulary's cost.
         """
         if inputs_embeds is None:
+            if input_ids is None:
+                raise ValueError("give input_ids or inputs_embeds")
             inputs_embeds = self.embed(input_ids)
         outputs = self.model(
             attention_mask=attention_mask,
@@ -322,17 +330,24 @@ class PromethiosForCausalLM(PromethiosPreTrainedModel, GenerationMixin):
             attentions=outputs.attentions,
         )
 
-    def save_pretrained(self, save_directory: str | Path, state_dict: dict[str, Any] | None = None, **kwargs: Any) -> None:
+    def save_pretrained(
+        self, save_directory: str | Path, state_dict: dict[str, Any] | None = None, **kwargs: Any
+    ) -> None:
         """Save the exported form: the value function is written into ordinary embedding rows and left out.
 
         So every saved folder, checkpoints included, loads in `from_pretrained` and in vLLM.
         """
         if self.value_embedding is None:
-            return super().save_pretrained(save_directory, state_dict=state_dict, **kwargs)
+            super().save_pretrained(save_directory, state_dict=state_dict, **kwargs)
+            return
         state = dict(self.state_dict() if state_dict is None else state_dict)
         function = ValueEmbedding(self.config.hidden_size)
         function.load_state_dict(
-            {name.removeprefix("value_embedding."): state.pop(name).float() for name in list(state) if name.startswith("value_embedding.")}
+            {
+                name.removeprefix("value_embedding."): state.pop(name).float()
+                for name in list(state)
+                if name.startswith("value_embedding.")
+            }
         )
         table = state["model.embed_tokens.weight"].clone()
         with torch.no_grad():

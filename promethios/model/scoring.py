@@ -22,10 +22,11 @@ def load_model(model_path: Path) -> PromethiosForCausalLM:
     """Load a model folder for inference: bf16 on a GPU, fp32 on CPU. Raises ModelFolderError when it is not whole."""
     check_model_folder(model_path)
     on_gpu = torch.cuda.is_available()
-    model = AutoModelForCausalLM.from_pretrained(
+    model: PromethiosForCausalLM = AutoModelForCausalLM.from_pretrained(
         model_path, dtype=torch.bfloat16 if on_gpu else torch.float32, local_files_only=True
     )
-    return model.eval().to("cuda" if on_gpu else "cpu")
+    model.to("cuda" if on_gpu else "cpu").eval()
+    return model
 
 
 def score_examples(

@@ -24,7 +24,7 @@ CHAT_TEMPLATE: Final = (
     "{{ bos_token }}"
     "{% if tools %}<|system|>Tools: {{ tools | tojson | replace('<|', '< |') }}<|eot|>{% endif %}"
     "{% for message in messages %}"
-    "{% if message['role'] == 'developer' %}{% set role = 'system' %}{% else %}{% set role = message['role'] %}{% endif %}"
+    "{% set role = 'system' if message['role'] == 'developer' else message['role'] %}"
     "{% if role not in ['system', 'user', 'assistant', 'tool'] %}"
     "{{ raise_exception('message role must be system, developer, user, assistant or tool, not ' ~ role) }}{% endif %}"
     "<|{{ role }}|>{{ (message['content'] or '') | replace('<|', '< |') }}<|eot|>"
@@ -41,7 +41,9 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
     Raises ConfigError when special, reserved and byte tokens alone do not fit.
     """
     if vocab_size < MIN_VOCABULARY:
-        raise ConfigError(f"model.vocab_size {vocab_size} is too small: special, reserved and byte tokens need {MIN_VOCABULARY}")
+        raise ConfigError(
+            f"model.vocab_size {vocab_size} is too small: special, reserved and byte tokens need {MIN_VOCABULARY}"
+        )
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()

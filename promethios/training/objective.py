@@ -19,19 +19,16 @@ def governance_losses(
     """Return the unweighted parts of the loss, each a mean in nats; the keys are LossWeights' fields.
 
     logits [R, vocab], labels [R]: the response. scores [N, 18], targets [N, 18] in [0, 1]: raw scores and soft targets
-    in SCORE_NAMES order. Cross-entropy against soft targets is a proper scoring rule: it is least where the model states
-    the generator's true posterior.
+    in SCORE_NAMES order. Cross-entropy against soft targets is a proper scoring rule: it is least where the model
+    states the generator's true posterior.
     """
-    decision, confidence, uncertainty, bias, tool = scores.float().split(_SPLIT, dim=-1)
-    true_decision, true_confidence, true_uncertainty, true_bias, true_tool = targets.float().split(_SPLIT, dim=-1)
-    binary = functional.binary_cross_entropy_with_logits
+    stated = torch.split(scores.float(), _SPLIT, dim=-1)
+    true = torch.split(targets.float(), _SPLIT, dim=-1)
+    binary_parts = zip(("confidence", "uncertainty", "bias", "tool"), stated[1:], true[1:], strict=True)
     return {
         "language": functional.cross_entropy(logits.float(), labels),
-        "decision": functional.cross_entropy(decision, true_decision),
-        "confidence": binary(confidence, true_confidence),
-        "uncertainty": binary(uncertainty, true_uncertainty),
-        "bias": binary(bias, true_bias),
-        "tool": binary(tool, true_tool),
+        "decision": functional.cross_entropy(stated[0], true[0]),
+        **{name: functional.binary_cross_entropy_with_logits(said, is_so) for name, said, is_so in binary_parts},
     }
 
 

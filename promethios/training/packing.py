@@ -39,7 +39,8 @@ def encode_targets(encoder: PromptEncoder, examples: Sequence[Example], sequence
         encoded = encoder.example(example)
         if len(encoded.ids) > sequence_length:
             raise ConfigError(
-                f"example {example.id} has {len(encoded.ids)} tokens, training.sequence_length is {sequence_length}; raise it"
+                f"example {example.id} has {len(encoded.ids)} tokens, more than training.sequence_length"
+                f" {sequence_length}; raise it"
             )
         targets.append(Target(encoded, target_vector(example)))
     return targets
@@ -91,7 +92,11 @@ class PackCollator:
 
     def __call__(self, packs: Sequence[list[Target]]) -> dict[str, torch.Tensor]:
         """Return the batch."""
-        input_ids, position_ids, labels, scores, values = [], [], [], [], []
+        input_ids: list[list[int]] = []
+        position_ids: list[list[int]] = []
+        labels: list[list[int]] = []
+        scores: list[int] = []
+        values: list[list[float]] = []
         for row in packs:
             ids: list[int] = []
             positions: list[int] = []

@@ -37,7 +37,9 @@ class ProgressLog(TrainerCallback):
         self.file = self.log_dir / time.strftime("training_%Y%m%d-%H%M%S.log")
         self.started, self.first_step = time.monotonic(), state.global_step
         if sys.stderr.isatty():
-            self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc="train", unit="step", dynamic_ncols=True)
+            self.bar = tqdm(
+                total=state.max_steps, initial=state.global_step, desc="train", unit="step", dynamic_ncols=True
+            )
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Move the bar."""

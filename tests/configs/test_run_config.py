@@ -40,7 +40,11 @@ def test_the_8b_preset_keeps_the_seeds_keys() -> None:
         ("training.sequence_length", "4096", r"longer than model\.context_length 2048"),
         ("training.zero_stage", "4", r"allowed are 0, 1, 2, 3"),
         ("training.max_steps", "-5", r"training\.max_steps is -5, it must be above 0"),
-        ("training.loss_weights.decisions", "1", r"unknown key training\.loss_weights\.decisions; did you mean 'decision'"),
+        (
+            "training.loss_weights.decisions",
+            "1",
+            r"unknown key training\.loss_weights\.decisions; did you mean 'decision'",
+        ),
         ("training.learning_rate", ".nan", r"training\.learning_rate is nan, allowed is a number"),
         ("governance.hitl_escalation_threshold", "0.5", r"the ontology's costs give 0\.4"),
         ("governance.domain_trust_requirements", "{helthcare: 0.75}", r"did you mean 'healthcare'"),

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 COMMANDS = (ROOT / "promethios" / "README.md").read_text(encoding="utf-8")
 SERVING_FOLDER = ROOT / "serving" / "promethios_serving"
 SERVING = ROOT / "serving" / "README.md"
-ALL_READMES = [ROOT / "README.md", ROOT / "promethios" / "README.md", SERVING]
+ALL_READMES = [ROOT / "README.md", *(ROOT / "promethios").rglob("README.md"), SERVING]
 METRIC_KINDS = {"Counter", "Gauge", "Histogram", "Summary", "Info", "Enum"}
 SETTING = re.compile(r"\bPROMETHIOS_[A-Z][A-Z_]*[A-Z]\b")
 

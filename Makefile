@@ -1,0 +1,79 @@
+# Every target sets up what it needs. `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+UV_VERSION := 0.13.9
+VENV := .venv
+BIN := $(VENV)/bin
+# uv from PATH, or our own copy, installed by setup.
+UV := $(or $(shell command -v uv 2>/dev/null),.tools/bin/uv)
+PYTHON ?= python3
+DEMO_DIR ?= runs/demo
+
+##@ Use
+
+.PHONY: demo
+demo: setup ## Run the whole loop on CPU: generate, train, evaluate, export, serve, ask
+	$(BIN)/promethios demo --output_dir $(DEMO_DIR)
+
+.PHONY: train-full
+train-full: setup ## Train nano for its full 3 epochs over 10,000 examples, then evaluate and export it
+	$(BIN)/promethios generate --output_dir runs/full/data
+	$(BIN)/promethios train --config nano --data_dir runs/full/data --output_dir runs/full/model
+	$(BIN)/promethios evaluate --model_path runs/full/model --data_dir runs/full/data
+	$(BIN)/promethios export --model_path runs/full/model --output_path runs/full/export
+
+##@ Develop
+
+.PHONY: test
+test: lint ## Lint, types, unit tests, and integration with real DeepSpeed and real vLLM
+	$(BIN)/python -m pytest
+
+.PHONY: test-unit
+test-unit: setup ## Only the tests that take seconds
+	$(BIN)/python -m pytest -m "not integration"
+
+.PHONY: lint
+lint: setup ## Formatting, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+.PHONY: format
+format: setup ## Format the code and mend what lint can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.PHONY: bench
+bench: setup ## Measure and record into bench/results/ (quiet machine, about 20 minutes)
+	$(BIN)/python bench/run.py
+
+.PHONY: lock
+lock: setup ## Resolve requirements/*.txt anew from pyproject.toml
+	$(UV) pip compile $(LOCK) --extra train --extra serve-cpu --extra dev --override requirements/overrides-cpu.txt -o requirements/cpu.txt pyproject.toml
+	$(UV) pip compile $(LOCK) --extra train -o requirements/train.txt pyproject.toml
+	$(UV) pip compile $(LOCK) --extra serve-cuda -o requirements/serve-cuda.txt pyproject.toml
+	$(UV) pip compile $(LOCK) --extra cluster -o requirements/cluster.txt pyproject.toml
+LOCK := --quiet --universal --generate-hashes --no-header --python-version 3.11
+
+##@ Set up
+
+.PHONY: setup
+setup: $(VENV)/.installed ## Install uv, system libraries (if root) and the locked Python environment
+
+$(VENV)/.installed: requirements/cpu.txt pyproject.toml scripts/system-packages.sh
+	scripts/system-packages.sh
+	command -v "$(UV)" >/dev/null || { $(PYTHON) -m venv .tools && .tools/bin/pip install --quiet uv==$(UV_VERSION); }
+	test -x $(BIN)/python || $(UV) venv --quiet --python ">=3.11,<3.14" $(VENV)
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --require-hashes -r requirements/cpu.txt
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps -e .
+	touch $@
+
+.PHONY: clean
+clean: ## Remove what was built and the demo; downloads stay in uv's cache
+	rm -rf $(VENV) .tools $(DEMO_DIR) .mypy_cache .ruff_cache .pytest_cache
+
+.PHONY: help
+help: ## Show this help
+	@awk 'BEGIN {FS = ":.*##"} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*##/ {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

