@@ -30,10 +30,7 @@ from promethios.cli import run_command
 from promethios.configs.run_config import CONFIG_DIR
 from promethios.errors import ServingError
 
-QUESTION: Final = (
-    "My mother takes a blood thinner every morning. Can she also take the new painkiller? "
-    "The label does not say how much she may take."
-)
+QUESTION: Final = "May I ask when my mother should get the flu shot? I could not find the date of the last shot."
 DOMAIN: Final = "healthcare"
 STATES: Final[dict[str, dict[str, float | str]]] = {
     "all channels high": {
@@ -48,6 +45,8 @@ STATES: Final[dict[str, dict[str, float | str]]] = {
 }
 READY_SECONDS: Final = 600
 GATE_FAILED: Final = 1
+EPOCHS: Final = "1.5"
+"""Enough for every gate; `make train-full` runs the preset's 3."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
     _step("1/6 generate", ["promethios", "generate", "--output_dir", str(data)])
     model = args.output_dir / f"model-{_fingerprint(data, args.config)}"
     train = ["promethios", "train", "--config", args.config, "--data_dir", str(data), "--output_dir", str(model)]
+    train += ["--set", f"training.epochs={EPOCHS}"]
     _step("2/6 train", train)
     evaluate = ["promethios", "evaluate", "--model_path", str(model), "--data_dir", str(data)]
     gates = _step("3/6 evaluate", evaluate, allowed=(0, GATE_FAILED))
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     port = args.port or _free_port()
     serve = ["promethios", "serve", "--model_path", str(export), "--port", str(port)]
     _announce("5/6 serve", serve)
-    with _server(serve, port, key):
+    with _server(serve, port, key, args.output_dir / "serve.log"):
         _announce("6/6 ask", ["promethios", "ask", QUESTION, "--domain", DOMAIN, "--telemetry", "trust=0.95,..."])
         _print_table(port, key)
     ask = ["promethios", "ask", "Is this contract valid?", "--domain", "legal", "--telemetry", "trust=0.9,verify=0.9"]
@@ -127,12 +127,17 @@ def _free_port() -> int:
 
 
 @contextmanager
-def _server(command: Sequence[str], port: int, key: str) -> Iterator[None]:
+def _server(command: Sequence[str], port: int, key: str, log: Path) -> Iterator[None]:
     """Run the server until it is healthy, and stop it afterwards. Raises ServingError when it ends or hangs."""
     environment = {**os.environ, "PROMETHIOS_TELEMETRY_KEY": key}
-    process = subprocess.Popen(_executable(command), env=environment, start_new_session=True)
+    with log.open("w") as stream:
+        process = subprocess.Popen(
+            _executable(command), env=environment, stdout=stream, stderr=stream, start_new_session=True
+        )
     try:
-        _wait_until_healthy(process, f"http://127.0.0.1:{port}/health")
+        started = time.monotonic()
+        _wait_until_healthy(process, f"http://127.0.0.1:{port}/health", log)
+        sys.stderr.write(f"-- ready after {time.monotonic() - started:.1f} s, log in {log}\n")
         yield
     finally:
         if process.poll() is None:
@@ -144,17 +149,18 @@ def _server(command: Sequence[str], port: int, key: str) -> Iterator[None]:
             process.wait()
 
 
-def _wait_until_healthy(process: subprocess.Popen[bytes], url: str) -> None:
+def _wait_until_healthy(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
     deadline = time.monotonic() + READY_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise ServingError(f"the server ended with exit code {process.returncode}; its message is above")
+            tail = "\n".join(log.read_text(errors="replace").splitlines()[-5:])
+            raise ServingError(f"the server ended with exit code {process.returncode}; {log} ends with\n{tail}")
         try:
             with urllib.request.urlopen(url, timeout=5):
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.5)
-    raise ServingError(f"the server did not answer at {url} within {READY_SECONDS} s")
+    raise ServingError(f"the server did not answer at {url} within {READY_SECONDS} s; see {log}")
 
 
 def _print_table(port: int, key: str) -> None:

@@ -29,7 +29,7 @@ import numpy as np
 from promethios import __version__
 from promethios.cli import run_command
 from promethios.data.example import Example, read_examples
-from promethios.data.folder import CEILINGS, dataset_sha256, split_path, verify_dataset
+from promethios.data.folder import CEILINGS, DEFAULT_DATA_DIR, dataset_sha256, split_path, verify_dataset
 from promethios.errors import ConfigError, DatasetError
 from promethios.evaluation import calibration as calibration_file
 from promethios.evaluation.calibration import Calibration, escalation_log_odds
@@ -39,7 +39,6 @@ from promethios.evaluation.intervals import FloatArray
 from promethios.model.folder import check_model_folder, weights_sha256
 from promethios.ontology.governance_ontology import load_ontology
 
-DEFAULT_DATA_DIR = Path("data/governance")
 DEFAULT_NUM_EXAMPLES = 1000
 DEFAULT_NUM_RESPONSES = 200
 REPORT_NAME = "evaluation_report.json"
@@ -107,7 +106,8 @@ def run(args: argparse.Namespace) -> int:
     splits, notes = _read_splits(args)
     report = _evaluate(args, splits, notes, progress)
     progress.step("writing the report")
-    _write_report(report, output_path)
+    for path in {output_path, args.model_path / REPORT_NAME}:  # beside the weights too: it is part of their lineage
+        _write_report(report, path)
     sys.stdout.write(f"\n{console_table(report)}\n\nreport: {output_path} and {output_path.with_suffix('.html')}\n")
     return 0 if report["passed"] else 1
 

@@ -21,10 +21,8 @@ from promethios.checkpoint.manifest import newest_verified, verify
 from promethios.cli import run_command
 from promethios.configs.run_config import RunConfig, load_run_config, preset_names
 from promethios.data.example import Example, read_examples
-from promethios.data.folder import dataset_sha256, split_path
+from promethios.data.folder import DEFAULT_DATA_DIR, dataset_sha256, split_path
 from promethios.errors import CheckpointError, ConfigError
-
-DEFAULT_DATA_DIR = Path("data/governance")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

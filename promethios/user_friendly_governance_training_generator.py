@@ -23,13 +23,12 @@ from promethios.data.card import render_card
 from promethios.data.ceilings import ceilings
 from promethios.data.competence import OUTCOME_NOISE
 from promethios.data.example import Example
-from promethios.data.folder import CARD, CEILINGS, HASHES, SPLITS, check_output_folder, write_dataset
+from promethios.data.folder import CARD, CEILINGS, DEFAULT_DATA_DIR, HASHES, SPLITS, check_output_folder, write_dataset
 from promethios.data.generate import examples_of, open_split
 from promethios.data.mixture import DATASET_VERSION, QUOTA_STEP
 from promethios.errors import DatasetError
 from promethios.ontology.governance_ontology import load_ontology
 
-DEFAULT_FOLDER: Final = Path("data/governance")
 SIZE_OPTIONS: Final = {
     "train": ("--num_examples", 10_000),
     "validation": ("--num_validation", 1_000),
@@ -46,7 +45,11 @@ MAX_SIZE: Final = 1_000_000
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     parser.add_argument(
-        "--output_dir", type=Path, default=DEFAULT_FOLDER, metavar="DIR", help="folder to write (default: %(default)s)"
+        "--output_dir",
+        type=Path,
+        default=DEFAULT_DATA_DIR,
+        metavar="DIR",
+        help="folder to write (default: %(default)s)",
     )
     parser.add_argument("--seed", type=int, default=0, help="same seed, same bytes (default: %(default)s)")
     for split, (option, size) in SIZE_OPTIONS.items():

@@ -10,6 +10,7 @@ from typing import Final
 from promethios.errors import DatasetError, nearest
 
 SPLITS: Final = ("train", "validation", "calibration", "test", "test_held_out_domains")
+DEFAULT_DATA_DIR: Final = Path("data/governance")
 CARD: Final = "README.md"
 CEILINGS: Final = "ceilings.json"
 HASHES: Final = "DATASET.sha256"

@@ -12,7 +12,9 @@ def model_card(config: Mapping[str, Any], report: Mapping[str, Any], lineage: Ma
         f"| {name.replace('_', ' ')} | {score['value']:.3f} | {score['low']:.3f} to {score['high']:.3f} |"
         for name, score in report["scores"].items()
     )
-    gates = "\n".join(f"- {'holds' if gate['holds'] else '**fails**'}: {gate['name']}" for gate in report["gates"])
+    gates = "\n".join(
+        f"- {'holds' if gate['holds'] else '**fails**'}: {gate['requirement']}" for gate in report["gates"]
+    )
     run = lineage["training_run"]
     return f"""---
 library_name: promethios

@@ -30,10 +30,10 @@ def test_the_8b_preset_keeps_the_seeds_keys() -> None:
     ("key", "value", "message"),
     [
         ("training.learnin_rate", "1e-4", r"unknown key training\.learnin_rate; did you mean 'learning_rate'"),
-        ("model.hidden_size", "100", r"model\.hidden_size 100 is not a multiple of num_attention_heads 6"),
+        ("model.hidden_size", "100", r"model\.hidden_size 100 is not a multiple of num_attention_heads 3"),
         ("model.hidden_size", "wide", r"model\.hidden_size is 'wide', allowed is a whole number"),
         ("model.num_layers", "0", r"model\.num_layers is 0, it must be above 0"),
-        ("model.num_key_value_heads", "4", r"4 does not divide num_attention_heads 6"),
+        ("model.num_key_value_heads", "2", r"2 does not divide num_attention_heads 3"),
         ("model.governance_layers", "[1, 9]", r"layer numbers run from 1 to num_layers 4"),
         ("training.bf16", "yes please", r"training\.bf16 is 'yes please', allowed is true or false"),
         ("training.fp16", "true", r"training\.bf16 are both true; choose one"),

@@ -142,13 +142,14 @@ def test_bad_prose_fails_its_gate(
     assert not holds(read_report(model_folder))[gate]
 
 
-def test_the_report_goes_where_it_is_asked_for_and_the_calibration_stays_with_the_model(
+def test_the_report_goes_where_it_is_asked_for_and_stays_with_the_model_too(
     evaluate: Callable[..., int], model_folder: Path, tmp_path: Path
 ) -> None:
     evaluate("--num_examples", "100", "--output_path", str(tmp_path / "reports" / "first.json"))
     assert {path.name for path in (tmp_path / "reports").iterdir()} == {"first.json", "first.html"}
     assert (model_folder / "governance_calibration.json").is_file()
-    assert not (model_folder / "evaluation_report.json").exists()
+    copy = (model_folder / "evaluation_report.json").read_text()
+    assert copy == (tmp_path / "reports" / "first.json").read_text()
 
 
 def test_hyphens_work_in_option_names(evaluate: Callable[..., int], model_folder: Path) -> None:

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 pytestmark = pytest.mark.integration
@@ -22,6 +23,7 @@ TINY = {
     "model.num_attention_heads": 2,
     "model.num_key_value_heads": 2,
     "model.vocab_size": 600,
+    "training.sequence_length": 512,  # a small vocabulary makes long sequences
     "training.zero_stage": 3,
     "training.batch_size": 1,
     "training.gradient_accumulation_steps": 2,
@@ -56,8 +58,11 @@ def losses(output_dir: Path) -> dict[int, float]:
     return {entry["step"]: entry["loss"] for entry in entries}
 
 
-def kill_group(process: subprocess.Popen[str], number: signal.Signals) -> None:
-    os.killpg(process.pid, number)
+def kill_9(process: subprocess.Popen[str]) -> None:
+    """Kill torchrun and its workers, which run in sessions of their own, the workers first."""
+    agent = psutil.Process(process.pid)
+    for victim in (*agent.children(recursive=True), agent):
+        victim.kill()
 
 
 def wait_for_step(process: subprocess.Popen[str], output_dir: Path, step: int) -> None:
@@ -94,7 +99,7 @@ def test_a_run_killed_in_the_middle_and_resumed_has_the_loss_curve_of_an_uninter
 ) -> None:
     process = start_training(small_dataset, tmp_path)
     wait_for_step(process, tmp_path, 6)
-    kill_group(process, signal.SIGKILL)
+    kill_9(process)
     process.communicate()
     assert max(losses(tmp_path)) < STEPS
     process = start_training(small_dataset, tmp_path)
@@ -111,7 +116,7 @@ def test_a_run_killed_in_the_middle_and_resumed_has_the_loss_curve_of_an_uninter
 def test_a_signal_saves_a_checkpoint_and_ends_with_the_signals_exit_code(small_dataset: Path, tmp_path: Path) -> None:
     process = start_training(small_dataset, tmp_path, ranks=1)
     wait_for_step(process, tmp_path, 2)
-    kill_group(process, signal.SIGINT)
+    process.send_signal(signal.SIGINT)  # torchrun passes it on to its workers
     output, _ = process.communicate(timeout=300)
     assert process.returncode != 0
     assert "saved and stopped by signal 2" in output, output
