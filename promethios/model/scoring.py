@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 from transformers import AutoModelForCausalLM
+from transformers.utils import logging
 
 from promethios.data.example import Example
 from promethios.model.encoding import PromptEncoder
@@ -21,6 +22,7 @@ from promethios.telemetry.header import SCORE_NAMES
 def load_model(model_path: Path) -> PromethiosForCausalLM:
     """Load a model folder for inference: bf16 on a GPU, fp32 on CPU. Raises ModelFolderError when it is not whole."""
     check_model_folder(model_path)
+    logging.disable_progress_bar()  # "Loading weights"
     on_gpu = torch.cuda.is_available()
     model: PromethiosForCausalLM = AutoModelForCausalLM.from_pretrained(
         model_path, dtype=torch.bfloat16 if on_gpu else torch.float32, local_files_only=True

@@ -1,12 +1,13 @@
 """Live telemetry: from a file, from an HTTP URL, or from nowhere.
 
-A source that cannot be read keeps its last good state, which grows older and with it stale: the model becomes more
-careful, never less. The error is counted and shown by /v1/governance.
+A source that cannot be read keeps its last good state, which grows older; once it is stale the request is degraded, and
+the threshold halved. The error is counted and shown by /v1/governance.
 """
 
 from __future__ import annotations
 
 import asyncio
+import http.client
 import logging
 import math
 import time
@@ -141,10 +142,12 @@ class UrlTelemetry(_LastGood):
         try:
             with urllib.request.urlopen(self.url, timeout=self.timeout_s) as response:
                 body: bytes = response.read(MAX_DOCUMENT_BYTES + 1)
+                if len(body) <= MAX_DOCUMENT_BYTES and response.length:
+                    raise http.client.IncompleteRead(body, response.length)
                 return body
         except urllib.error.HTTPError as error:
             raise TelemetryError(f"HTTP status {error.code}") from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             raise TelemetryError(f"cannot be fetched: {getattr(error, 'reason', error)}") from None
 
 

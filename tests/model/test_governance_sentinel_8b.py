@@ -123,3 +123,19 @@ def test_the_value_function_is_smooth_between_neighbouring_values() -> None:
     rows = ValueEmbedding(64).rows()
     steps = (rows[1:] - rows[:-1]).norm(dim=-1)
     assert steps.max() < 0.2 * (rows[0] - rows[50]).norm()
+
+
+def test_gradient_checkpointing_changes_no_gradient(open_model: PromethiosForCausalLM) -> None:
+    def gradients() -> dict[str, torch.Tensor]:
+        open_model.zero_grad()
+        output = open_model(ordinary_ids(2, 16), use_cache=False)
+        (output.governance_scores.square().mean() + output.logits.logsumexp(-1).mean()).backward()
+        return {name: p.grad.clone() for name, p in open_model.named_parameters() if p.grad is not None}
+
+    open_model.train()
+    plain = gradients()
+    open_model.gradient_checkpointing_enable()
+    checkpointed = gradients()
+    assert plain.keys() == checkpointed.keys()
+    for name, gradient in plain.items():
+        torch.testing.assert_close(checkpointed[name], gradient, msg=name)

@@ -4,6 +4,7 @@ import asyncio
 import json
 import math
 import os
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -119,6 +120,24 @@ def test_a_url_that_is_down_gives_no_state_and_an_error(endpoint: HTTPServer) ->
     source = UrlTelemetry("http://127.0.0.1:9/", 0.5)
     asyncio.run(source.refresh())
     assert source.state() is None
+    assert "cannot be fetched" in (source.error or "")
+
+
+@pytest.mark.parametrize("reply", [b"nonsense\r\n\r\n", b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{}", b""])
+def test_a_reply_that_is_no_http_is_an_error_and_the_source_lives_on(reply: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(reply)
+
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        source = UrlTelemetry(f"http://127.0.0.1:{listener.getsockname()[1]}/", 2.0)
+        asyncio.run(source.refresh())
+        thread.join()
     assert "cannot be fetched" in (source.error or "")
 
 
