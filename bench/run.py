@@ -156,7 +156,7 @@ def demo(_: Path) -> dict[str, Any]:
             shutil.rmtree(clone / "runs", ignore_errors=True)
             started = time.perf_counter()
             with peak_memory() as peak:
-                run("make", "demo", cwd=clone, **caches)
+                run("make", "demo", "UV=.tools/bin/uv", cwd=clone, **caches)  # as where no uv is installed
             walls[f"{name}_seconds"] = time.perf_counter() - started
             walls[f"{name}_peak_memory_gib"] = peak[0]
     return walls
