@@ -4,6 +4,7 @@
       ConfigError              a configuration or ontology file
       TelemetryError           governance telemetry, as tags, mapping, file or HTTP body
       DatasetError             a dataset folder or one of its lines
+      TrainingError            a run that cannot go on
       CheckpointError          a checkpoint that cannot be written, read or resumed
       ModelFolderError         a model folder that is incomplete or does not belong together
       ServingError             the server cannot be started or reached
@@ -34,6 +35,10 @@ class TelemetryError(PromethiosError):
 
 class DatasetError(PromethiosError):
     """A dataset folder or one of its lines is missing or corrupt."""
+
+
+class TrainingError(PromethiosError):
+    """A training run cannot go on: its loss is no number any more."""
 
 
 class CheckpointError(PromethiosError):

@@ -114,11 +114,11 @@ def _train(
     config: RunConfig, examples: list[Example], output_dir: Path, checkpoint: Path | None, facts: dict[str, Any]
 ) -> int:
     # Imported here: torch and DeepSpeed read the environment that _prepare_process sets.
-    from promethios.model.build import sentinel_config
+    from promethios.model.build import count_parameters, sentinel_config
     from promethios.model.encoding import PromptEncoder
-    from promethios.model.governance_sentinel_8b import PromethiosForCausalLM
     from promethios.model.tokenizer import train_tokenizer
     from promethios.training.arguments import training_arguments
+    from promethios.training.new_model import new_model
     from promethios.training.packing import PackCollator, PackedDataset, encode_targets
     from promethios.training.progress import ProgressLog, StopOnSignal
     from promethios.training.trainer import GovernanceTrainer
@@ -130,24 +130,24 @@ def _train(
     targets = encode_targets(PromptEncoder(tokenizer), examples, training.sequence_length)
     dataset = PackedDataset(targets, training.sequence_length)
     arguments = training_arguments(training, output_dir)  # seeds every generator, so before the model is made
-    model = PromethiosForCausalLM(sentinel_config(config.model, tokenizer))
+    sequences_per_step = arguments.train_batch_size * training.gradient_accumulation_steps * arguments.world_size
+    model = new_model(sentinel_config(config.model, tokenizer), arguments.hf_deepspeed_config.config)
     stop = StopOnSignal()
-    tokens_per_step = dataset.num_tokens / len(dataset) * arguments.train_batch_size * arguments.world_size
     trainer = GovernanceTrainer(
         model=model,
         args=arguments,
         train_dataset=dataset,
         data_collator=PackCollator(training.sequence_length, tokenizer.pad_token_id),
         processing_class=tokenizer,
-        callbacks=[ProgressLog(output_dir / "logs", tokens_per_step * training.gradient_accumulation_steps), stop],
+        callbacks=[ProgressLog(output_dir / "logs", sequences_per_step * dataset.num_tokens / len(dataset)), stop],
         loss_weights=training.loss_weights,
         facts=facts,
     )
-    if trainer.is_world_process_zero():
-        _say(
-            f"{model.num_parameters():,} parameters, {len(examples):,} examples, {dataset.num_tokens:,} tokens in"
-            f" {len(dataset):,} packs of {training.sequence_length}, {arguments.world_size} rank(s)"
-        )
+    parameters = count_parameters(config.model)["total"]
+    _say(
+        f"{parameters:,} parameters, {len(examples):,} examples, {dataset.num_tokens:,} tokens in"
+        f" {len(dataset):,} packs of {training.sequence_length}, {arguments.world_size} rank(s)"
+    )
     stop.install()
     result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if stop.received:
@@ -165,13 +165,14 @@ def _train(
             "world_size": arguments.world_size,
         }
     )
-    if trainer.is_world_process_zero():
-        _say(f"model written to {output_dir}; next: promethios evaluate --model_path {output_dir}")
+    _say(f"model written to {output_dir}; next: promethios evaluate --model_path {output_dir}")
     return 0
 
 
 def _say(text: str) -> None:
-    sys.stderr.write(text + "\n")
+    """Tell it once, not once a rank."""
+    if os.environ.get("RANK", "0") == "0":
+        sys.stderr.write(text + "\n")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -9,12 +9,18 @@ import torch
 from transformers import TrainingArguments, set_seed
 
 from promethios.configs.run_config import TrainingSection
+from promethios.errors import ConfigError
 from promethios.training.deepspeed_config import deepspeed_config
 
 
 def training_arguments(training: TrainingSection, output_dir: Path) -> TrainingArguments:
-    """Return the Trainer's arguments and seed every random generator; without a GPU everything runs on CPU."""
+    """Return the Trainer's arguments and seed every random generator; without a GPU everything runs on CPU.
+
+    Raises ConfigError for fp16 on CPU.
+    """
     on_cpu = not torch.cuda.is_available()
+    if on_cpu and training.fp16:
+        raise ConfigError("training.fp16 needs a GPU, and none is here; set training.bf16 or neither")
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(output_dir / "logs" / "tensorboard")
     arguments = TrainingArguments(
         output_dir=str(output_dir),
@@ -49,4 +55,5 @@ def training_arguments(training: TrainingSection, output_dir: Path) -> TrainingA
         disable_tqdm=True,  # ProgressLog shows the progress
     )
     set_seed(training.seed)
+    arguments.distributed_state.wait_for_everyone()  # sets up the process group, which ZeRO-3 needs to make a model
     return arguments

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from pathlib import Path
@@ -16,7 +17,7 @@ from transformers.trainer_callback import PrinterCallback
 
 from promethios.checkpoint.manifest import checkpoints, write_manifest
 from promethios.configs.run_config import LossWeights
-from promethios.errors import CheckpointError
+from promethios.errors import CheckpointError, TrainingError
 from promethios.training.objective import governance_losses, weighted_sum
 
 STAGING: Final = ".staging"
@@ -63,7 +64,13 @@ class GovernanceTrainer(Trainer):
         return (loss, outputs) if return_outputs else loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add the parts of the loss (of this rank) to the Trainer's own log entry."""
+        """Add the parts of the loss (of this rank) to the Trainer's log entry. Raises TrainingError on NaN."""
+        if not math.isfinite(logs.get("loss", 0.0)):
+            kept = [path.name for path in checkpoints(Path(str(self.args.output_dir)))]
+            raise TrainingError(
+                f"the loss is {logs['loss']} at step {self.state.global_step}; lower training.learning_rate, or resume "
+                f"from an earlier checkpoint ({', '.join(kept) or 'none yet'}) with --resume_from_checkpoint"
+            )
         if "loss" in logs and self._num_losses:
             logs |= {f"loss_{name}": (total / self._num_losses).item() for name, total in self._loss_sums.items()}
             self._loss_sums, self._num_losses = {}, 0

@@ -24,6 +24,7 @@ pytestmark = pytest.mark.integration
 
 TINY = ("model.num_layers=2", "model.hidden_size=48", "model.intermediate_size=96", "model.vocab_size=600")
 STEPS = ("training.max_steps=6", "training.save_steps=3", "training.batch_size=4", "training.sequence_length=512")
+EVERY_STEP = ("--set", "training.logging_steps=1")
 SHAPE = ("model.num_attention_heads=2", "model.num_key_value_heads=2")
 
 
@@ -161,6 +162,13 @@ def test_a_full_disk_leaves_the_earlier_checkpoint_intact(trained: Path, small_d
     after = {path.name: path.stat().st_size for path in (output_dir / "checkpoint-6").rglob("*") if path.is_file()}
     assert after == before
     assert not (output_dir / "checkpoint-9").exists() and not (output_dir / ".staging").exists()
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_says_what_to_do(small_dataset: Path, tmp_path: Path) -> None:
+    done = train(small_dataset, tmp_path / "model", "--set", "training.learning_rate=1e30", *EVERY_STEP)
+    assert done.returncode == 2, done.stderr
+    assert "the loss is nan at step" in done.stderr and "lower training.learning_rate" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -80,6 +81,12 @@ def uninterrupted(small_dataset: Path, tmp_path_factory: pytest.TempPathFactory)
     output, _ = process.communicate(timeout=600)
     assert process.returncode == 0, output
     return output_dir
+
+
+def test_a_model_sharded_from_the_start_is_initialised_like_any_other(uninterrupted: Path) -> None:
+    first = json.loads((uninterrupted / "logs" / "metrics.jsonl").read_text().splitlines()[0])
+    assert first["loss_language"] == pytest.approx(math.log(int(TINY["model.vocab_size"])), abs=0.5)
+    assert first["loss_decision"] == pytest.approx(math.log(4), abs=1e-2)
 
 
 def test_a_run_learns_and_leaves_a_whole_model_folder(uninterrupted: Path) -> None:
