@@ -1,11 +1,10 @@
 #!/usr/bin/env bash
-# Libraries outside PyPI that the CPU loop needs: libnuma for vLLM's CPU backend, a C++ compiler for DeepSpeed's
-# shared-memory collectives, venv to install uv. Installs them where it can, else says what is missing.
+# What the CPU loop needs from outside PyPI: libnuma for vLLM's CPU backend, venv to install uv. Installs it where it
+# can, else says what is missing.
 set -euo pipefail
 
 missing=()
 ldconfig -p | grep -q 'libnuma\.so\.1' || missing+=(libnuma1)
-command -v g++ >/dev/null || missing+=(g++)
 command -v uv >/dev/null || "${PYTHON:-python3}" -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
 [ ${#missing[@]} -eq 0 ] && exit 0
 

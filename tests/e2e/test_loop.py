@@ -30,7 +30,8 @@ SHAPE = ("model.num_attention_heads=2", "model.num_key_value_heads=2")
 
 def promethios(*words: object, timeout: float = 300) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "promethios.cli", *map(str, words)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    # No compiler on PATH: nothing may depend on one.
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PATH": str(Path(sys.executable).parent)}
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=environment, check=False)
 
 
