@@ -38,8 +38,8 @@ STATES: Final[dict[str, dict[str, float | str]]] = {
         **{"intensity": 0.2, "emotion": "FOCUSED", "decision": "PENDING", "model": "CONSENSUS"},
     },
     "all channels low": {
-        **{"trust": 0.21, "verify": 0.30, "attest": 0.95, "bound": 0.26},
-        **{"intensity": 0.2, "emotion": "FOCUSED", "decision": "PENDING", "model": "SPLIT"},
+        **{"trust": 0.12, "verify": 0.18, "attest": 0.95, "bound": 0.15},
+        **{"intensity": 0.2, "emotion": "FOCUSED", "decision": "PENDING", "model": "SINGLE"},
     },
     "no telemetry": {},
 }
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     with _server(serve, port, key, args.output_dir / "serve.log"):
         _announce("6/6 ask", ["promethios", "ask", QUESTION, "--domain", DOMAIN, "--telemetry", "trust=0.95,..."])
         _print_table(port, key)
-    ask = ["promethios", "ask", "Is this contract valid?", "--domain", "legal", "--telemetry", "trust=0.9,verify=0.9"]
+    ask = ["promethios", "ask", QUESTION, "--domain", DOMAIN, "--telemetry", "trust=0.3,verify=0.2"]
     sys.stdout.write(
         f"\nThe loop took {time.monotonic() - started:.0f} s. Report: {model / 'evaluation_report.html'}\n"
         f"Keep a server running:  PROMETHIOS_TELEMETRY_KEY=secret {_shown(serve[:4])}\n"
@@ -180,7 +180,7 @@ def _print_table(port: int, key: str) -> None:
             extra_headers={"x-promethios-telemetry-key": key},
         )
         governance = (completion.model_extra or {})["governance"]
-        words = " ".join((completion.choices[0].message.content or "").split()[:14])
+        words = " ".join((completion.choices[0].message.content or "").split()[:20])
         sys.stdout.write(f"{name:<18} {governance['decision']:<9} {governance['probability']:>11.2f}  {words} ...\n")
 
 
