@@ -99,7 +99,7 @@ def serving(work: Path) -> dict[str, Any]:
     data, model = dataset(work), trained_model(work)
     if not (model / "governance_calibration.json").exists():
         promethios("evaluate", "--model_path", model, "--data_dir", data, allowed=(0, 1))
-    plain_environment = {**os.environ, **server_environment(), "VLLM_PLUGINS": "promethios"}
+    plain_environment = {**server_environment(), "VLLM_PLUGINS": "promethios"}
     governed = [sys.executable, "-m", "promethios.cli", "serve", "--model_path", str(model), "--port", "8731"]
     plain = [
         *(sys.executable, "-m", "vllm.entrypoints.launchers.api_server.entry", "--model", str(model)),
@@ -294,7 +294,10 @@ def server_environment() -> dict[str, str]:
     """The environment that `promethios serve` gives vLLM on CPU."""
     from promethios import serve
 
-    return {**serve._DEFAULT_ENVIRONMENT, **serve._CPU_ENVIRONMENT, "OMP_NUM_THREADS": "1"}
+    parser = argparse.ArgumentParser()
+    serve.add_arguments(parser)
+    options = parser.parse_args(["--model_path", "unused"])
+    return serve.server_environment(options, {**os.environ, "OMP_NUM_THREADS": "1"}, on_cpu=True)
 
 
 def promethios(*words: object, allowed: tuple[int, ...] = (0,)) -> None:

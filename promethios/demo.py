@@ -27,7 +27,8 @@ from pathlib import Path
 from typing import Final
 
 from promethios.cli import run_command
-from promethios.configs.run_config import CONFIG_DIR
+from promethios.configs.run_config import load_run_config
+from promethios.data.folder import dataset_sha256
 from promethios.errors import ServingError
 
 QUESTION: Final = "May I ask when my mother should get the flu shot? I could not find the date of the last shot."
@@ -113,11 +114,9 @@ def _executable(command: Sequence[str]) -> list[str]:
 
 
 def _fingerprint(data: Path, config: str) -> str:
-    """Twelve digits that change with the data and with a shipped preset."""
-    digest = hashlib.sha256((data / "DATASET.sha256").read_bytes())
-    preset = CONFIG_DIR / f"config_{config}_governance.yaml"
-    digest.update((preset if preset.is_file() else Path(config)).read_bytes())
-    return digest.hexdigest()[:12]
+    """Twelve digits that change with the data and with the configuration. Raises ConfigError for a bad one."""
+    made_of = f"{dataset_sha256(data)} {load_run_config(config)}"
+    return hashlib.sha256(made_of.encode()).hexdigest()[:12]
 
 
 def _free_port() -> int:

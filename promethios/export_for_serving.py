@@ -59,8 +59,8 @@ def export(model_path: Path, output_path: Path) -> dict[str, Any]:
     that is not an export.
     """
     check_model_folder(model_path)
-    Calibration.load(model_path)
-    report = _report_of_these_weights(model_path)
+    calibration = Calibration.load(model_path)
+    report = _report_of(calibration.weights_sha256, model_path)
     if output_path.exists() and any(output_path.iterdir()) and not (output_path / LINEAGE).is_file():
         raise ModelFolderError(f"{output_path} is not empty and holds no earlier export; give another --output_path")
     staging = output_path.with_name(f".{output_path.name}.staging")
@@ -104,13 +104,12 @@ def check_loadable(folder: Path) -> None:
         raise ModelFolderError(f"{folder}: weights do not fit config.json: {', '.join(wrong[:5])}")
 
 
-def _report_of_these_weights(model_path: Path) -> dict[str, Any]:
+def _report_of(weights: str, model_path: Path) -> dict[str, Any]:
     path = model_path / REPORT
     if not path.is_file():
         raise ModelFolderError(f"{path} is missing; run `promethios evaluate --model_path {model_path}`")
     report = read_json(path)
-    evaluated = report.get("provenance", {}).get("weights_sha256")
-    if evaluated != weights_sha256(model_path):
+    if report.get("provenance", {}).get("weights_sha256") != weights:
         raise ModelFolderError(
             f"{path} is about other weights; run `promethios evaluate --model_path {model_path}` for these"
         )

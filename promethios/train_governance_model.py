@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from promethios.checkpoint.manifest import newest_verified, verify
+from promethios.checkpoint.manifest import newest_verified, read_manifest, verify
 from promethios.cli import run_command
 from promethios.configs.run_config import RunConfig, load_run_config, preset_names
 from promethios.data.example import Example, read_examples
@@ -85,7 +85,8 @@ def _checkpoint_to_resume(choice: str, output_dir: Path, facts: dict[str, Any]) 
             raise CheckpointError(
                 f"--resume_from_checkpoint {choice}: no such folder; give a checkpoint, latest or none"
             )
-    manifest = verify(checkpoint)
+        verify(checkpoint)
+    manifest = read_manifest(checkpoint)
     if manifest.get("dataset_sha256") != facts["dataset_sha256"]:
         raise CheckpointError(f"{checkpoint} was trained on other data; give that --data_dir, or another --output_dir")
     if manifest.get("config", {}).get("model") != facts["config"]["model"]:

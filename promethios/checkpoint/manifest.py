@@ -17,7 +17,6 @@ from promethios.errors import CheckpointError
 
 MANIFEST: Final = "MANIFEST.json"
 _NAME: Final = re.compile(r"checkpoint-(\d+)")
-_CHUNK: Final = 1 << 20
 
 
 def write_manifest(folder: Path, facts: dict[str, Any]) -> None:
@@ -35,27 +34,33 @@ def write_manifest(folder: Path, facts: dict[str, Any]) -> None:
     temporary.replace(folder / MANIFEST)
 
 
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Return a checkpoint's manifest, its files unchecked. Raises CheckpointError when it is missing or damaged."""
+    try:
+        manifest = dict(json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
+        manifest["files"].items()
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{folder} has no {MANIFEST}: it is not a complete checkpoint; give another or none"
+        ) from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise CheckpointError(f"{folder}/{MANIFEST} is damaged; give an earlier checkpoint") from None
+    return manifest
+
+
 def verify(folder: Path) -> dict[str, Any]:
     """Check every file against the manifest and return the manifest.
 
     Raises CheckpointError naming the first file that is missing, shortened or changed.
     """
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        files = manifest["files"]
-    except FileNotFoundError:
-        raise CheckpointError(
-            f"{folder} has no {MANIFEST}: it is not a complete checkpoint; give another or none"
-        ) from None
-    except (ValueError, KeyError, TypeError):
-        raise CheckpointError(f"{folder}/{MANIFEST} is damaged; give an earlier checkpoint") from None
-    for name, entry in files.items():
+    manifest = read_manifest(folder)
+    for name, entry in manifest["files"].items():
         path = folder / name
         if not path.is_file():
             raise CheckpointError(f"{folder} is incomplete: {name} is missing; give an earlier checkpoint")
         if path.stat().st_size != entry["size"] or _sha256(path) != entry["sha256"]:
             raise CheckpointError(f"{folder} is damaged: {name} is not what was saved; give an earlier checkpoint")
-    return dict(manifest)
+    return manifest
 
 
 def checkpoints(output_dir: Path) -> list[Path]:
@@ -80,8 +85,5 @@ def newest_verified(output_dir: Path) -> tuple[Path | None, list[str]]:
 
 
 def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
     with path.open("rb") as stream:
-        while chunk := stream.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -147,12 +147,11 @@ def unreachable_reserved_columns(logits: torch.Tensor, reserved: ReservedIds) ->
     )
 
 
-def write_score_columns(logits: torch.Tensor, scores: torch.Tensor, first_reserved_id: int) -> torch.Tensor:
+def write_score_columns(logits: torch.Tensor, scores: torch.Tensor, reserved: ReservedIds) -> torch.Tensor:
     """Return fp32 logits [..., vocab] whose reserved columns carry the scores [..., 18] and nothing else.
 
     fp32 is needed: bf16 has a step of 0.5 at -100.
     """
-    reserved = ReservedIds(first_reserved_id)
     reference, first = reserved.score_ids[:2]
     logits = unreachable_reserved_columns(logits, reserved)
     logits[..., reference] = -SCORE_OFFSET
@@ -319,7 +318,7 @@ class PromethiosForCausalLM(PromethiosPreTrainedModel, GenerationMixin):
         scores = self.governance_heads(at_scores)
         logits = self.lm_head(at_logits)
         if logit_index is None:
-            logits = write_score_columns(logits, scores, self.config.first_reserved_id)
+            logits = write_score_columns(logits, scores, self.reserved)
         else:
             logits = unreachable_reserved_columns(logits, self.reserved)
         return PromethiosOutput(

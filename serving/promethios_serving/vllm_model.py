@@ -13,6 +13,7 @@ import torch
 from vllm.model_executor.models.transformers import TransformersForCausalLM
 
 from promethios.model.governance_sentinel_8b import GovernanceHeads, write_score_columns
+from promethios.telemetry.header import ReservedIds
 
 
 class PromethiosForVllm(TransformersForCausalLM):
@@ -22,11 +23,11 @@ class PromethiosForVllm(TransformersForCausalLM):
         super().__init__(vllm_config=vllm_config, prefix=prefix)
         config = vllm_config.model_config.hf_config
         self.governance_heads = GovernanceHeads(config)
-        self.first_reserved_id: int = config.first_reserved_id
+        self.reserved = ReservedIds(config.first_reserved_id)
 
     def compute_logits(self, hidden_states: torch.Tensor) -> torch.Tensor | None:
         """Return fp32 logits [positions, vocab] with score columns; None on a rank that does not gather them."""
         logits = super().compute_logits(hidden_states)
         if logits is None:
             return None
-        return write_score_columns(logits, self.governance_heads(hidden_states), self.first_reserved_id)
+        return write_score_columns(logits, self.governance_heads(hidden_states), self.reserved)
