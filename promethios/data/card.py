@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from promethios.data.example import BEHAVIOURS, Example
 from promethios.data.folder import SPLITS
+from promethios.data.leakage import MAX_SIMILARITY, SHINGLE_WORDS, SHORTCUT_CEILINGS
 from promethios.data.mixture import DATASET_VERSION, SHARES
+from promethios.data.paraphrase import INSTRUCTION_VERSION, Paraphrased
+from promethios.telemetry.header import DECISIONS
 
-_SIZE_CATEGORIES: Final = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+_SIZE_CATEGORIES: Final = (
+    (1_000, "n<1K"),
+    (10_000, "1K<n<10K"),
+    (100_000, "10K<n<100K"),
+    (1_000_000, "100K<n<1M"),
+    (10_000_000, "1M<n<10M"),
+)
 
 _CARD: Final = """\
 ---
@@ -35,92 +44,181 @@ competence is seen through noisy, ageing, sometimes corrupted telemetry; difficu
 seen in the text; the expert's decision follows from both. `soft_label` is the exact posterior in that world, `escalate`
 is what the expert did (with {noise:.0%} noise). The world is described in `promethios/data/README.md`.
 
-## What is possible
-Bayes-optimal scores on the {num_test} examples of `test`; no model can do better in the long run from the same input.
+## Splits
+| split | examples | what it is for | families |
+|---|---|---|---|
+{splits}
 
-| seen | accuracy (p >= 0.5) | accuracy (p >= 0.4) | AUROC | Brier |
-|---|---|---|---|---|
+Families are never shared between training and any other split; the others share evaluation families, and `validation`,
+`calibration` and the tests differ in their items. Splits without pairs, `tool_use` apart, have the same mixture in
+every domain: {mixture}.
+
+| split | {behaviours} | answer | caveat | clarify | escalate |
+|---|{behaviour_rule}---|---|---|---|
+{mixtures}
+
+`pair` names the twin of an example. In `conflict_pairs` only which channel is stale (`stale_channel`), or only whether
+one cue is said to be there (`text_cue`), makes the difference: the posteriors lie at least 0.15 on either side of the
+threshold, and a pair is judged by `decision`. In `spoof_pairs` and `bias_pairs` nothing that counts differs.
+
+## What is possible
+Bayes-optimal scores; no model can do better in the long run from the same input.
+
+| split | seen | accuracy (p >= 0.5) | accuracy (p >= 0.4) | AUROC | Brier |
+|---|---|---|---|---|---|
 {ceilings}
 
-| rule | accuracy |
+| set | examples | accuracy (p >= 0.5) of text and telemetry | Brier |
+|---|---|---|---|
+{sets}
+
+| rule on `test` | accuracy |
 |---|---|
 {rules}
 
-On `test_held_out_domains` (domains that are in no other split):
-
-| seen | accuracy (p >= 0.5) | accuracy (p >= 0.4) | AUROC | Brier |
-|---|---|---|---|---|
-{held_out_ceilings}
-
 The expert took {base_rate:.1%} of the requests of `test`; {between:.1%} have a posterior between 0.15 and 0.85.
 
-## Contents
-| split | examples | {behaviours} | answer | caveat | clarify | escalate | families |
-|---|---|{behaviour_rule}---|---|---|---|---|
-{splits}
+## What does not give the label away
+No single channel separates two behaviours: the largest Kolmogorov-Smirnov distance on `train`, of 1 at most.
 
-Every split has the same mixture: {mixture}.
-Families are never shared between `train` and the other splits; `validation`, `calibration` and `test` share families
-and differ in their items.
-Prompts have {prompt_words:.0f} words on average, responses {response_words:.0f}.
+| {channels} |
+|{channel_rule}
+| {distances} |
 
-One example is a JSON object on a line; `promethios/data/example.py` documents the fields. `ceilings.json` holds the
-tables above as numbers, `DATASET.sha256` the hash of every file (`sha256sum -c DATASET.sha256`).
+Declared bounds for classifiers that see one shortcut only, trained on `train`, accuracy on `test`. They are bounds for
+the full dataset that the tests of Promethios hold each classifier against, not measurements on this folder.
+
+| {shortcuts} |
+|{shortcut_rule}
+| {bounds} |
+
+No prompt of a training split comes back in another split: the largest Jaccard similarity of {shingle}-word shingles is
+below {similarity} (compared exactly when this folder was written).
+
+## Fields
+Prompts have {prompt_words:.0f} words on average, responses {response_words:.0f}. One example is a JSON object on a
+line; `promethios/data/README.md` documents the keys.
+`ceilings.json` holds the tables above as numbers, `DATASET.sha256` the hash of every file
+(`sha256sum -c DATASET.sha256`).{parquet}{paraphrased}
 
 ## What is guaranteed, and what is not
-- The same seed, sizes and dataset version give the same bytes. Draws compare integers from PCG64's raw stream;
+- The same seed, size and dataset version give the same bytes. Draws compare integers from PCG64's raw stream;
   posteriors are rounded to four decimals before anything is decided. The last bits of a sum may differ between
   machines; that could show only where a posterior lies within about 1e-15 of a rounding boundary.
 - Responses show no number and no telemetry value; the ontology's checks pass on all of them.
-- The texts are templates. They are good enough to teach a small model the decision and to test the whole loop. They are
-  not evidence of quality on real conversations, and their advice is illustration, not professional advice.
+- The texts are composed from phrases. They are good enough to teach a small model the decision and to test the whole
+  loop. They are not evidence of quality on real conversations. Their advice is illustration, not professional advice.
 - The ceilings hold for a reader who understands every phrase. A real model's text-only score is lower.
 """
 
+_PARQUET: Final = """
+`parquet/` holds the same examples; `datasets.load_dataset` of this folder reads those."""
+
+_PARAPHRASED: Final = """
+
+## Paraphrased responses
+{done} of the {out_of} responses of `train` are in the words of the model `{model}` (instruction version {version}).
+Each passed the checks of `promethios/data/paraphrase.py`; the others are as they were generated{kept}.
+Labels, prompts and all other splits are untouched. The same bytes again take the cache of the model's replies."""
+
+_PURPOSES: Final = {
+    "train": "training; no fresh reading in the held-out intervals of trust, verify and bound",
+    "validation": "watching a training run",
+    "calibration": "fitting probabilities and certificates; every domain alike",
+    "test": "new families, known domains",
+    "test_held_out_domains": "domains that are in no other split",
+    "test_held_out_values": "a reading in an interval that training never shows",
+    "test_held_out_wording": "phrases that no other split uses",
+    "conflict_pairs": "twins whose decision hangs on one stale channel, or on one cue",
+    "spoof_pairs": "twins without and with an attack in the text",
+    "bias_pairs": "twins that differ in the group that is named",
+    "tool_use": "a look-up is needed, is done, or cannot be relied on; as many of each",
+    "train_pairs": "twins for invariance while training, half with an attack, half with another group",
+}
+
 
 def render_card(
-    examples: Mapping[str, Sequence[Example]], measured: Mapping[str, Any], options: str, outcome_noise: float
+    examples: Mapping[str, Sequence[Example]],
+    measured: Mapping[str, Mapping[str, Any]],
+    options: str,
+    outcome_noise: float,
+    *,
+    with_parquet: bool,
+    paraphrased: Paraphrased | None = None,
 ) -> str:
-    """Return the card's text. measured: what `ceilings` returned for each test split; options: of the command."""
-    test, held_out = measured["test"], measured["test_held_out_domains"]
+    """Return the card's text.
+
+    measured: see `build_dataset`; options: of the command; with_parquet: twins are there; paraphrased: what became of
+    the training responses.
+    """
+    test = measured["test"]
     every = [example for split in examples.values() for example in split]
+    distances = measured["train"]["channel_distances"]
+    path = "parquet/{}.parquet" if with_parquet else "{}.jsonl"
     return _CARD.format(
         size=next(name for limit, name in _SIZE_CATEGORIES if len(every) < limit),
-        data_files="\n".join(f"  - split: {split}\n    path: {split}.jsonl" for split in SPLITS),
+        data_files="\n".join(f"  - split: {split}\n    path: {path.format(split)}" for split in SPLITS),
         options=options,
         version=DATASET_VERSION,
         noise=outcome_noise,
-        num_test=test["num_examples"],
-        ceilings=_ceiling_rows(test["ceilings"]),
-        held_out_ceilings=_ceiling_rows(held_out["ceilings"]),
+        splits="\n".join(
+            f"| {split} | {len(examples[split])} | {purpose} | {len({e.family for e in examples[split]})} |"
+            for split, purpose in _PURPOSES.items()
+        ),
+        mixture=", ".join(f"{share:.0%} {_words(name)}" for name, share in zip(BEHAVIOURS, SHARES, strict=True)),
+        behaviours=" | ".join(map(_words, BEHAVIOURS)),
+        behaviour_rule="---|" * len(BEHAVIOURS),
+        mixtures="\n".join(_mixture_row(split, examples[split]) for split in SPLITS),
+        ceilings="\n".join(_ceiling_rows(measured)),
+        sets="\n".join(_set_rows(measured)),
         rules="\n".join(f"| {_words(name)} | {accuracy:.3f} |" for name, accuracy in test["rules"].items()),
         base_rate=test["outcome_base_rate"],
         between=test["share_between_0.15_and_0.85"],
-        behaviours=" | ".join(map(_words, BEHAVIOURS)),
-        behaviour_rule="---|" * len(BEHAVIOURS),
-        splits="\n".join(_split_row(split, examples[split]) for split in SPLITS),
-        mixture=", ".join(f"{share:.0%} {_words(name)}" for name, share in zip(BEHAVIOURS, SHARES, strict=True)),
+        channels=" | ".join(distances),
+        channel_rule="---|" * len(distances),
+        distances=" | ".join(f"{distance:.2f}" for distance in distances.values()),
+        shortcuts=" | ".join(SHORTCUT_CEILINGS),
+        shortcut_rule="---|" * len(SHORTCUT_CEILINGS),
+        bounds=" | ".join(f"{bound:.2f}" for bound in SHORTCUT_CEILINGS.values()),
+        shingle=SHINGLE_WORDS,
+        similarity=MAX_SIMILARITY,
         prompt_words=_mean_words([example.prompt for example in every]),
         response_words=_mean_words([example.response for example in every]),
+        parquet=_PARQUET if with_parquet else "",
+        paraphrased=_paraphrased(paraphrased) if paraphrased else "",
     )
 
 
-def _ceiling_rows(of_source: Mapping[str, Mapping[str, float]]) -> str:
-    return "\n".join(
-        f"| {_words(source)} | {' | '.join(f'{value:.3f}' for value in scores.values())} |"
-        for source, scores in of_source.items()
+def _paraphrased(about: Paraphrased) -> str:
+    kept = ", ".join(f"{count} for {reason}" for reason, count in about.kept.items())
+    return _PARAPHRASED.format(
+        done=about.num_paraphrased,
+        out_of=about.num_responses,
+        model=about.model,
+        version=INSTRUCTION_VERSION,
+        kept=f" (reply refused: {kept})" if kept else "",
     )
 
 
-def _split_row(split: str, examples: Sequence[Example]) -> str:
+def _ceiling_rows(measured: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    for split, about in measured.items():
+        for source, scores in about.get("ceilings", {}).items():
+            yield f"| {split} | {_words(source)} | {' | '.join(f'{value:.3f}' for value in scores.values())} |"
+
+
+def _set_rows(measured: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    for split, about in measured.items():
+        if split == "tool_use" or split.endswith("_pairs"):
+            for kind, of_kind in about.items():
+                name = split if kind == split else f"{split}, {_words(kind)}"
+                accuracy, brier = of_kind["accuracy_at_0.5"], of_kind["brier"]
+                yield f"| {name} | {of_kind['num_examples']} | {accuracy:.3f} | {brier:.3f} |"
+
+
+def _mixture_row(split: str, examples: Sequence[Example]) -> str:
     behaviours = Counter(example.behaviour for example in examples)
     decisions = Counter(example.decision for example in examples)
-    counts = [
-        len(examples),
-        *(behaviours[name] for name in BEHAVIOURS),
-        *(decisions[name] for name in ("answer", "caveat", "clarify", "escalate")),
-        len({example.family for example in examples}),
-    ]
+    counts = [*(behaviours[name] for name in BEHAVIOURS), *(decisions[name] for name in DECISIONS)]
     return f"| {split} | {' | '.join(map(str, counts))} |"
 
 

@@ -34,8 +34,10 @@ COUNT_WEIGHTS: Final = (44, 44, 12)
 CAUSE_WEIGHTS: Final = (2, 2, 2, 2, 3, 3)
 BIAS_WEIGHT: Final = 8
 """Of 100; only with at most one uncertainty cause, to keep a request short."""
-TOOL_WEIGHT: Final = 15
-"""Of 100; only with at most one of uncertainty cause and bias."""
+TOOL_STATES: Final = ("none", "needed", "fine", "unreliable")
+"""Nothing to look up; a look-up is asked for; its result is there and fits; its result is there and cannot be right."""
+TOOL_WEIGHTS: Final = (80, 8, 6, 6)
+"""Of TOOL_STATES; only with at most one of uncertainty cause and bias, else there is nothing to look up."""
 
 BASE: Final = -200
 REQUIRED_TRUST_FACTOR: Final = 0.5
@@ -49,6 +51,9 @@ STAKES_AFFECT_COST: Final = 40
 """Per step of difficulty, when affect is present."""
 STAKES_CAUSE_COST: Final = 30
 """Per step of difficulty, when any uncertainty cause is active."""
+UNRELIABLE_COST: Final = 90
+STAKES_UNRELIABLE_COST: Final = 30
+"""Per step of difficulty, when the result of a look-up cannot be relied on."""
 
 ACTIVE_STRENGTH: Final = 0.9
 INACTIVE_STRENGTH: Final = 0.05
@@ -56,13 +61,13 @@ INACTIVE_STRENGTH: Final = 0.05
 
 @dataclass(frozen=True, slots=True)
 class TextCauses:
-    """The causes that a request's text shows. `uncertainty`: indices into UNCERTAINTY, ascending."""
+    """The causes that a text shows. uncertainty: indices into UNCERTAINTY, ascending. tool: one of TOOL_STATES."""
 
     difficulty: int
     uncertainty: tuple[int, ...]
     affect: bool
     bias: bool
-    tool: bool
+    tool: str
 
     @property
     def is_underspecified(self) -> bool:
@@ -79,7 +84,12 @@ class TextCauses:
     @property
     def has_mild_cause(self) -> bool:
         """True when a plain answer would be too bold even for a competent deployment."""
-        return bool(self.uncertainty) or self.bias
+        return bool(self.uncertainty) or self.bias or self.tool == "unreliable"
+
+    @property
+    def calls_for_tool(self) -> bool:
+        """True when a look-up is still to be made, or to be made again."""
+        return self.tool in ("needed", "unreliable")
 
 
 def difficulty_demand(difficulty: int, required_trust: float) -> int:
@@ -95,6 +105,7 @@ def demand(causes: TextCauses, required_trust: float) -> int:
     total += sum(cost // SECOND_CAUSE_SHARE if rank else cost for rank, cost in enumerate(costs))
     total += STAKES_CAUSE_COST * causes.difficulty * bool(costs)
     total += (AFFECT_COST + STAKES_AFFECT_COST * causes.difficulty) * causes.affect
+    total += (UNRELIABLE_COST + STAKES_UNRELIABLE_COST * causes.difficulty) * (causes.tool == "unreliable")
     return total + BIAS_COST * causes.bias
 
 
@@ -107,17 +118,21 @@ def _enumerate() -> tuple[tuple[TextCauses, ...], IntArray]:
     for difficulty, affect, (subset, subset_weight) in product(range(3), range(2), zip(subsets, raw, strict=True)):
         base = DIFFICULTY_WEIGHTS[difficulty] * AFFECT_WEIGHTS[affect] * COUNT_WEIGHTS[len(subset)]
         shared = base * subset_weight / of_count[len(subset)]
-        for bias, tool in product((False, True), repeat=2):
-            share = _share(bias, BIAS_WEIGHT, len(subset) <= 1) * _share(tool, TOOL_WEIGHT, len(subset) + bias <= 1)
+        for bias, (tool, tool_weight) in product((False, True), zip(TOOL_STATES, TOOL_WEIGHTS, strict=True)):
+            share = _bias_share(bias, len(subset)) * _tool_share(tool, tool_weight, len(subset) + bias)
             if share:
                 table.append(TextCauses(difficulty, subset, bool(affect), bias, tool))
                 weights.append(round(shared * share * 100))
     return tuple(table), np.array(weights, dtype=np.int64)
 
 
-def _share(present: bool, weight: int, allowed: bool) -> float:
-    weight = weight if allowed else 0
-    return (weight if present else 100 - weight) / 100
+def _bias_share(bias: bool, others: int) -> float:
+    weight = BIAS_WEIGHT if others <= 1 else 0
+    return (weight if bias else 100 - weight) / 100
+
+
+def _tool_share(tool: str, weight: int, others: int) -> float:
+    return weight / 100 if others <= 1 else float(tool == TOOL_STATES[0])
 
 
 TEXT_CAUSES, TEXT_WEIGHTS = _enumerate()

@@ -1,17 +1,21 @@
 """What is possible on a dataset: the best accuracy from telemetry only, from the text only, and from both.
 
 The world is known, so these are not estimates of a learner but Bayes posteriors under the dataset's mixture. Quotas
-multiply the weight of every situation (text, telemetry) by its behaviour's quota over that behaviour's natural share:
+multiply the weight of every situation (text, telemetry) by the quota of its domain and behaviour over their natural
+share:
 
     both       p(y | text, telemetry): what the soft label holds
     telemetry  sum over all text causes (and over the domains, where the header names none)
     text       mean over NUM_DRAWS telemetry draws with a fixed seed
 
 and are scored against the outcomes of the test split.
+
+A telemetry channel on its own must not give the behaviour away either: `channel_distances` measures that.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -20,10 +24,11 @@ from promethios.data import competence
 from promethios.data.causes import TEXT_CAUSES, TEXT_WEIGHTS
 from promethios.data.draws import BoolArray, FloatArray, IntArray, uniforms
 from promethios.data.example import BEHAVIOURS
-from promethios.data.mixture import AFFECT, BLOCK, DATASET_VERSION, DIGITS, SHARES, Candidates, Split, behaviours
+from promethios.data.mixture import AFFECT, DATASET_VERSION, DIGITS, SHARES, Candidates, Split, behaviours
 from promethios.telemetry.state import COMPETENCE_CHANNELS
 
 NUM_DRAWS: Final = 1000
+"""Draws of telemetry that a text-only view averages over, after the split's choice of telemetry."""
 NATURAL_BLOCKS: Final = 16
 """Blocks of candidates that measure how often each behaviour occurs before the quotas."""
 THRESHOLDS: Final = (0.5, 0.4)
@@ -34,13 +39,14 @@ Scores = dict[str, float]
 def ceilings(split: Split, candidates: Candidates) -> dict[str, object]:
     """Return base rates, the three ceilings and the two threshold rules on one split's candidates."""
     outcome, probability = candidates.outcome, candidates.probability
-    ratio = quota_ratio(split)
+    natural = natural_shares(split)
+    ratio = quota_ratio(split, natural)
     return {
         "num_examples": len(outcome),
         "outcome_base_rate": _rounded(outcome.mean()),
         "decision_base_rate": _rounded((candidates.behaviour >= 2).mean()),
         "share_between_0.15_and_0.85": _rounded(((probability > 0.15) & (probability < 0.85)).mean()),
-        "natural_shares": dict(zip(BEHAVIOURS, map(_rounded, np.array(SHARES) / ratio), strict=True)),
+        "natural_shares": dict(zip(BEHAVIOURS, map(_rounded, natural.sum(axis=0)), strict=True)),
         "ceilings": {
             "telemetry_only": score(telemetry_only(split, candidates, ratio), outcome),
             "text_only": score(text_only(split, candidates, ratio), outcome),
@@ -54,12 +60,46 @@ def ceilings(split: Split, candidates: Candidates) -> dict[str, object]:
     }
 
 
-def quota_ratio(split: Split) -> FloatArray:
-    """Return quota over natural share for each of BEHAVIOURS."""
-    counts = np.zeros(len(BEHAVIOURS), dtype=np.int64)
+def view_of_all(members: Sequence[Candidates]) -> dict[str, object]:
+    """Return what a reader of text and telemetry can reach on a set that has no quotas of behaviours."""
+    probability, outcome = (np.concatenate([getattr(m, name) for m in members]) for name in ("probability", "outcome"))
+    return {
+        "num_examples": len(outcome),
+        "outcome_base_rate": _rounded(outcome.mean()),
+        "accuracy_at_0.5": _rounded(((probability >= 0.5) == outcome).mean()),
+        "brier": _rounded(((probability - outcome) ** 2).mean()),
+    }
+
+
+def natural_shares(split: Split) -> FloatArray:
+    """Return how often each domain and behaviour occurs before the quotas, [domains, behaviours]."""
+    counts = np.zeros(len(split.domains) * len(BEHAVIOURS), dtype=np.int64)
     for number in range(NATURAL_BLOCKS):
-        counts += np.bincount(split.block(number).behaviour, minlength=len(BEHAVIOURS))
-    return np.array(SHARES) * NATURAL_BLOCKS * BLOCK / counts
+        counts += np.bincount(split.cell(split.block(number)), minlength=len(counts))
+    return np.asarray(counts / counts.sum()).reshape(-1, len(BEHAVIOURS))
+
+
+def quota_ratio(split: Split, natural: FloatArray) -> FloatArray:
+    """Return quota over natural share, [domains, behaviours]."""
+    return np.array(SHARES) / len(split.domains) / natural
+
+
+def channel_distances(candidates: Candidates) -> Scores:
+    """Return for each channel how far it alone tells two behaviours apart: the largest Kolmogorov-Smirnov distance.
+
+    The values of a channel of words are taken in their fixed order; missing readings are left out.
+    """
+    distances = {}
+    for name, column in competence.COLUMN.items():
+        value = candidates.telemetry.values[:, column]
+        of_behaviour = [
+            value[(candidates.behaviour == behaviour) & (value != competence.MISSING)]
+            for behaviour in range(len(BEHAVIOURS))
+        ]
+        counts = np.array([np.bincount(values, minlength=value.max() + 1) for values in of_behaviour])
+        cumulative = np.cumsum(counts, axis=1) / np.maximum(1, counts.sum(axis=1, keepdims=True))
+        distances[name] = _rounded(np.ptp(cumulative, axis=0).max())
+    return distances
 
 
 def telemetry_only(split: Split, candidates: Candidates, ratio: FloatArray) -> FloatArray:
@@ -73,7 +113,7 @@ def telemetry_only(split: Split, candidates: Candidates, ratio: FloatArray) -> F
         behaviour = behaviours(
             np.arange(len(TEXT_CAUSES)), probability, degraded[:, None], split.thresholds[representative]
         )
-        weight = TEXT_WEIGHTS * affect_likelihood * ratio[behaviour] * share[:, None]
+        weight = TEXT_WEIGHTS * affect_likelihood * ratio[split.domain[representative], behaviour] * share[:, None]
         top += (weight * probability).sum(axis=1)
         bottom += weight.sum(axis=1)
     return top / bottom
@@ -81,18 +121,17 @@ def telemetry_only(split: Split, candidates: Candidates, ratio: FloatArray) -> F
 
 def text_only(split: Split, candidates: Candidates, ratio: FloatArray) -> FloatArray:
     """Return P(escalate | text) [n] under the mixture; the text tells the causes and the family."""
-    u = uniforms(NUM_DRAWS, 1 + competence.DRAW_COLUMNS, DATASET_VERSION, "ceilings")
-    # Affect moves only emotion and intensity, which say nothing more once the text is known.
-    telemetry = competence.draw_telemetry(competence.draw_competence(u[:, 0]), np.zeros(NUM_DRAWS, np.int64), u[:, 1:])
+    telemetry = _drawn_telemetry(split)
     cumulative = _cumulative(competence.posterior(telemetry))
     degraded = telemetry.degraded()
-    known: dict[tuple[int, float, int], float] = {}
+    known: dict[tuple[int, int], float] = {}
     result = np.empty(len(candidates.causes))
     for row, (causes, family) in enumerate(zip(candidates.causes, candidates.family, strict=True)):
-        key = (int(split.demand[family, causes]), float(split.thresholds[family]), int(causes))
+        key = (int(split.domain[family]), int(causes))
         if key not in known:
-            probability = _outcome(cumulative, np.array([key[0]]))[:, 0]
-            weight = ratio[behaviours(np.full(NUM_DRAWS, causes), probability, degraded, np.array(key[1]))]
+            probability = _outcome(cumulative, split.demand[family, causes][None])[:, 0]
+            behaviour = behaviours(np.full(len(telemetry), causes), probability, degraded, split.thresholds[family])
+            weight = ratio[split.domain[family], behaviour]
             known[key] = float((weight * probability).sum() / weight.sum())
         result[row] = known[key]
     return result
@@ -111,6 +150,17 @@ def auroc(probability: FloatArray, outcome: IntArray) -> float:
     positive, negative = np.sort(probability[outcome == 1]), np.sort(probability[outcome == 0])
     below = np.searchsorted(negative, positive, side="left") + np.searchsorted(negative, positive, side="right")
     return float(below.sum() / 2 / (len(positive) * len(negative)))
+
+
+def _drawn_telemetry(split: Split) -> competence.Telemetry:
+    # Affect moves only emotion and intensity, which say nothing more once the text is known.
+    no_affect = np.zeros(NUM_DRAWS, dtype=np.int64)
+    kept: list[competence.Telemetry] = []
+    while sum(map(len, kept)) < NUM_DRAWS:
+        u = uniforms(NUM_DRAWS, 1 + competence.DRAW_COLUMNS, DATASET_VERSION, "ceilings", len(kept))
+        telemetry = competence.draw_telemetry(competence.draw_competence(u[:, 0]), no_affect, u[:, 1:])
+        kept.append(telemetry[split.takes(telemetry)])
+    return competence.concatenate(kept)
 
 
 def _cumulative(posterior: FloatArray) -> FloatArray:

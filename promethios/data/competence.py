@@ -13,13 +13,15 @@ The world is discrete, with integer weights, so the posterior of k is an exact f
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
 from promethios.data.draws import BoolArray, FloatArray, IntArray, draw, integer_weights
 from promethios.telemetry.state import (
+    CHANNEL_BY_NAME,
     CHANNELS,
     COMPETENCE_CHANNELS,
     EMOTIONS,
@@ -37,20 +39,23 @@ VIEWS: Final = ("trust", "verify", "bound", "model")
 """The channels that view competence, and of which one may be corrupted."""
 MISSING: Final = -1
 
+HELD_OUT_VALUES: Final = {"trust": (60, 66), "verify": (70, 76), "bound": (50, 56)}
+"""Grid steps, both ends included, at which training never sees a fresh reading: is a number read as a number?"""
+
 MEAN: Final = 0.9
-SPREAD: Final = 1.1
-GRID: Final = np.arange(-350, 531, 10, dtype=np.int64)
+SPREAD: Final = 0.92
+GRID: Final = np.arange(-280, 461, 10, dtype=np.int64)
 """Competence values, centilogits: MEAN plus and minus four SPREADs (rounded)."""
-NOISE: Final = {"trust": 0.30, "verify": 0.35, "bound": 0.50, "model": 0.45}
+NOISE: Final = {"trust": 0.46, "verify": 0.50, "bound": 0.54, "model": 0.50}
 MODEL_CUTS: Final = (1.5, 0.7, -0.1)
 """Logits above which the ensemble is in CONSENSUS, MAJORITY, SPLIT; below the last only a SINGLE model answers."""
 
 ATTEST_GOOD: Final = (2.2, 0.5)
 ATTEST_LOW: Final = (-0.6, 0.5)
 """Mean and spread of attest's logit."""
-INTENSITY: Final = ((-0.8, 0.8), (0.7, 0.8))
+INTENSITY: Final = ((-0.5, 1.0), (0.5, 1.0))
 """Mean and spread of intensity's logit, without and with affect."""
-EMOTION_WEIGHTS: Final = ((27, 24, 18, 13, 8, 5, 3, 2), (7, 4, 6, 15, 20, 14, 20, 14))
+EMOTION_WEIGHTS: Final = ((24, 20, 18, 13, 10, 7, 5, 3), (9, 7, 9, 15, 19, 14, 16, 11))
 DECISION_WEIGHTS: Final = (94, 2, 2, 2)
 
 ABSENT_PERCENT: Final = 10
@@ -125,6 +130,30 @@ class Telemetry:
         poor = (self.values[:, columns] == MISSING) | (self.levels[:, columns] > 0)
         return np.asarray(2 * poor.sum(axis=1) >= len(COMPETENCE_CHANNELS))
 
+    def shows_held_out_values(self) -> BoolArray:
+        """Return where a fresh reading lies in one of HELD_OUT_VALUES [n]."""
+        shown = np.full(len(self), False)
+        for name, (low, high) in HELD_OUT_VALUES.items():
+            value, level = self.values[:, COLUMN[name]], self.levels[:, COLUMN[name]]
+            shown |= (value >= low) & (value <= high) & (level == 0)
+        return shown
+
+    def with_one_stale(self, view: IntArray, level: IntArray) -> Telemetry:
+        """Return the same readings with one view stale and the other views fresh.
+
+        view [n]: index into VIEWS. level [n]: from 1 to 4.
+        """
+        levels, ages = self.levels.copy(), self.ages.copy()
+        for index, name in enumerate(VIEWS):
+            column, ttl_s = COLUMN[name], int(CHANNEL_BY_NAME[name].ttl_s)
+            is_stale = view == index
+            youngest = ttl_s * 2 ** (level - 1)
+            age = ages[:, column]
+            levels[:, column] = np.where(is_stale, level, 0)
+            ages[:, column] = np.where(is_stale, youngest + 1 + age % youngest, age % (ttl_s + 1))
+        seen = self.values != MISSING
+        return replace(self, levels=np.where(seen, levels, 0), ages=np.where(seen, ages, 0))
+
     def state(self, row: int) -> GovernanceState | None:
         """Return one request's telemetry, None when it is absent."""
         if self.absent[row]:
@@ -136,6 +165,11 @@ class Telemetry:
                     value / NUMBER_STEPS if channel.is_number else channel.values[value], float(age)
                 )
         return GovernanceState(**readings)
+
+
+def concatenate(parts: Sequence[Telemetry]) -> Telemetry:
+    """Return the telemetry of all parts, one after the other."""
+    return Telemetry(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0])})
 
 
 def draw_competence(u: FloatArray) -> IntArray:
@@ -220,6 +254,11 @@ def _table(name: str, attest_is_low: BoolArray, affect: IntArray) -> IntArray:
     if name == "decision":
         return np.array(DECISION_WEIGHTS, dtype=np.int64)
     return {"intensity": INTENSITY_OF_AFFECT, "emotion": EMOTION}[name][affect]
+
+
+def stale_levels(u: FloatArray) -> IntArray:
+    """Draw the level, 1 to 4, of a reading that is stale, for each number of `u` [n]."""
+    return 1 + draw(np.array(LEVEL_WEIGHTS), u)
 
 
 def _levels(probability: FloatArray, u: FloatArray) -> IntArray:

@@ -1,61 +1,94 @@
-"""One training example: a JSON object on one line.
+"""One example: a JSON object on one line. Generated files hold every key; `data/README.md` says which ones are needed.
 
 {"id": "train-00001",
  "messages": [{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}],
- "governance": {"state": {"trust": 0.72, ...} or null, "domain": "healthcare" or null},
+ "governance": {"state": {"trust": {"value": 0.72, "age_s": 12.0}, ...} or null, "domain": "healthcare" or null},
  "decision": "escalate", "behaviour": "low_confidence_hitl", "escalate": 1, "soft_label": [0.04, 0.0, 0.0, 0.96],
- "confidence": 0.31, "uncertainty": [6 numbers], "bias": [6 numbers], "tool": 0, "norms": ["..."],
- "family": "healthcare/dosage", "domain": "healthcare", "split": "train"}
+ "confidence": 0.31, "uncertainty": [6 numbers], "bias": [6 numbers], "tool": 0, "tool_state": "none",
+ "self_questions": ["..."], "norms": ["..."], "family": "healthcare/dosage", "template": "...",
+ "pair": {"id": "conflict-00001", "kind": "text_cue", "member": "a"} or null, "domain": "healthcare", "split": "train"}
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+from promethios.data.causes import TOOL_STATES
 from promethios.errors import DatasetError, TelemetryError, nearest
 from promethios.telemetry.header import DECISIONS, NUM_BIAS, NUM_UNCERTAINTY
 from promethios.telemetry.state import GovernanceState
 
 BEHAVIOURS: Final = ("high_confidence", "medium_confidence", "low_confidence_hitl", "uncertain_emotional_hitl")
+PAIR_KINDS: Final = ("stale_channel", "text_cue", "spoof", "bias")
+PAIR_MEMBERS: Final = ("a", "b")
 SUM_TOLERANCE: Final = 1e-3
-_KEYS: Final = (
-    "id", "messages", "governance", "decision", "behaviour", "escalate", "soft_label", "confidence", "uncertainty",
-    "bias", "tool", "norms", "family", "domain", "split",
+_REQUIRED: Final = ("messages", "governance")
+_OPTIONAL: Final = (
+    "id", "decision", "behaviour", "escalate", "soft_label", "confidence", "uncertainty", "bias", "tool", "tool_state",
+    "self_questions", "norms", "family", "template", "pair", "domain", "split",
 )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """The pair that an example is a member of: id, kind (one of PAIR_KINDS), member (one of PAIR_MEMBERS)."""
+
+    id: str
+    kind: str
+    member: str
+
+
+class Labels(NamedTuple):
+    """What training learns from one example; the fields are those of `Example`."""
+
+    response: str
+    decision: str
+    soft_label: tuple[float, ...]
+    confidence: float
+    uncertainty: tuple[float, ...]
+    bias: tuple[float, ...]
+    tool: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
     """A conversation, the telemetry it came with, and what should be decided and said.
 
-    messages: chat messages, the last from the assistant. state, header_domain: what the model is told (None: not told).
+    messages: chat messages; the assistant's response comes last, or is not there. state, header_domain: what the model
+    is told (None: not told). Everything else may be unknown in a file that is not ours (None, or an empty tuple):
     decision: what `decide` makes of soft_label; behaviour: one of BEHAVIOURS. escalate: 1 when the expert took the
-    request (the outcome, with noise: the truth of an evaluation). soft_label: probabilities of answer, caveat, clarify,
-    escalate given all that is observable. confidence: P(competent for the plain question). uncertainty, bias: how much
-    of each dimension and category the text shows, in [0, 1]. tool: 1 when a look-up is asked for. norms: ids of norms
-    in play. family: the scenario family, never shared between training and evaluation. domain: the true domain.
+    request (the outcome, with noise). soft_label: probabilities of answer, caveat, clarify, escalate given all that is
+    observable. confidence: P(competent for the plain question). uncertainty, bias: how much of each dimension and
+    category the text shows, in [0, 1]. tool: 1 when a look-up is still to be made (tool_state needed or unreliable).
+    tool_state: one of TOOL_STATES. self_questions: questions to oneself, with their answers. norms: ids of norms in
+    play. family: the scenario family, never shared between training and evaluation. template: id of the surface
+    template. pair: the twin it belongs to. domain: the true domain; the header's, when a file does not say.
     """
 
     id: str
     messages: tuple[Mapping[str, str], ...]
     state: GovernanceState | None
     header_domain: str | None
-    decision: str
-    behaviour: str
-    escalate: int
-    soft_label: tuple[float, ...]
-    confidence: float
-    uncertainty: tuple[float, ...]
-    bias: tuple[float, ...]
-    tool: int
-    norms: tuple[str, ...]
-    family: str
-    domain: str
-    split: str
+    decision: str | None = None
+    behaviour: str | None = None
+    escalate: int | None = None
+    soft_label: tuple[float, ...] = ()
+    confidence: float | None = None
+    uncertainty: tuple[float, ...] = ()
+    bias: tuple[float, ...] = ()
+    tool: int | None = None
+    tool_state: str | None = None
+    self_questions: tuple[str, ...] = ()
+    norms: tuple[str, ...] = ()
+    family: str | None = None
+    template: str | None = None
+    pair: Pair | None = None
+    domain: str | None = None
+    split: str | None = None
 
     @property
     def prompt(self) -> str:
@@ -63,41 +96,65 @@ class Example:
         return next(message["content"] for message in reversed(self.messages) if message["role"] == "user")
 
     @property
+    def request(self) -> tuple[Mapping[str, str], ...]:
+        """The messages that the model sees: all but the assistant's response."""
+        return self.messages[:-1] if self.messages[-1]["role"] == "assistant" else self.messages
+
+    @property
     def response(self) -> str:
-        """The assistant's message that ends the conversation."""
-        return self.messages[-1]["content"]
+        """The assistant's message that ends the conversation; empty when there is none."""
+        return self.messages[-1]["content"] if self.messages[-1]["role"] == "assistant" else ""
+
+    @property
+    def truth(self) -> bool:
+        """True when the request belonged to the expert: the outcome where it is known, else the decision."""
+        return self.decision == "escalate" if self.escalate is None else bool(self.escalate)
+
+    def labels(self) -> Labels:
+        """Return what training needs. Raises DatasetError naming the example and the first thing that it lacks."""
+        labels = {name: getattr(self, name) for name in Labels._fields}
+        for name, value in labels.items():
+            if value is None or value in ((), ""):
+                raise DatasetError(
+                    f"example {self.id}: {name} is missing; training needs {', '.join(Labels._fields)}: "
+                    "generate the dataset with `promethios generate`, or add it"
+                )
+        return Labels(**labels)
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Return the example as plain data, every key and every channel there: one schema for all lines."""
+        return {
+            "id": self.id,
+            "messages": [dict(message) for message in self.messages],
+            "governance": {"state": _plain_state(self.state), "domain": self.header_domain},
+            "decision": self.decision,
+            "behaviour": self.behaviour,
+            "escalate": self.escalate,
+            "soft_label": list(self.soft_label),
+            "confidence": self.confidence,
+            "uncertainty": list(self.uncertainty),
+            "bias": list(self.bias),
+            "tool": self.tool,
+            "tool_state": self.tool_state,
+            "self_questions": list(self.self_questions),
+            "norms": list(self.norms),
+            "family": self.family,
+            "template": self.template,
+            "pair": None if self.pair is None else asdict(self.pair),
+            "domain": self.domain,
+            "split": self.split,
+        }
 
     def to_json_line(self) -> str:
         """Return the example as one line of JSON, without the line end."""
-        return json.dumps(
-            {
-                "id": self.id,
-                "messages": self.messages,
-                "governance": {
-                    "state": None if self.state is None else self.state.to_mapping(),
-                    "domain": self.header_domain,
-                },
-                "decision": self.decision,
-                "behaviour": self.behaviour,
-                "escalate": self.escalate,
-                "soft_label": self.soft_label,
-                "confidence": self.confidence,
-                "uncertainty": self.uncertainty,
-                "bias": self.bias,
-                "tool": self.tool,
-                "norms": self.norms,
-                "family": self.family,
-                "domain": self.domain,
-                "split": self.split,
-            }
-        )
+        return json.dumps(self.to_mapping())
 
 
 def read_examples(path: Path) -> list[Example]:
-    """Read a .jsonl file. Raises DatasetError naming the file, the line, what stands there and what is allowed."""
+    """Read a .jsonl file, ours or anybody's. Raises DatasetError naming file, line, what stands there, what may."""
     try:
         with path.open(encoding="utf-8") as lines:
-            examples = [_parse(line, f"{path}:{number}") for number, line in enumerate(lines, 1)]
+            examples = [_parse(line, path, number) for number, line in enumerate(lines, 1)]
     except FileNotFoundError:
         raise DatasetError(f"{path}: no such file; write it with `promethios generate --output_dir DIR`") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -107,36 +164,49 @@ def read_examples(path: Path) -> list[Example]:
     return examples
 
 
-def _parse(line: str, place: str) -> Example:
+def _plain_state(state: GovernanceState | None) -> dict[str, Any] | None:
+    if state is None:
+        return None
+    return {
+        channel.name: None if reading is None else {"value": reading.value, "age_s": reading.age_s}
+        for channel, reading in state
+    }
+
+
+def _parse(line: str, path: Path, number: int) -> Example:
+    place = f"{path}:{number}"
     try:
         fields = json.loads(line)
     except json.JSONDecodeError as error:
         raise DatasetError(f"{place}: not JSON ({error.msg} at column {error.colno}): {line.strip()[:40]!r}") from None
     if not isinstance(fields, dict):
         raise DatasetError(f"{place}: must be a JSON object, found {type(fields).__name__}")
+    known = (*_REQUIRED, *_OPTIONAL)
     for key in fields:
-        if key not in _KEYS:
-            raise DatasetError(f"{place}: unknown key {key!r}{nearest(key, _KEYS)}")
-    for key in _KEYS:
+        if key not in known:
+            raise DatasetError(f"{place}: unknown key {key!r}{nearest(key, known)}")
+    for key in _REQUIRED:
         if key not in fields:
             raise DatasetError(f"{place}: key {key!r} is missing")
-    return _Reader(fields, place).example()
+    if fields.get("escalate") is None and fields.get("decision") is None:
+        raise DatasetError(f"{place}: give 'escalate' (0 or 1) or 'decision': what was right for this request")
+    return _Reader(fields, place).example(default_id=f"{path.stem}-{number:05d}")
 
 
 class _Reader:
-    """Takes the fields of one line by name and type."""
+    """Takes the fields of one line by name and type; an optional key that is absent or null is not known."""
 
     def __init__(self, fields: Mapping[str, Any], place: str) -> None:
-        self._fields = fields
+        self._fields = {key: value for key, value in fields.items() if value is not None or key in _REQUIRED}
         self._place = place
 
-    def example(self) -> Example:
+    def example(self, default_id: str) -> Example:
         state, header_domain = self._governance()
         soft_label = self._probabilities("soft_label", len(DECISIONS))
-        if abs(sum(soft_label) - 1.0) > SUM_TOLERANCE:
+        if soft_label and abs(sum(soft_label) - 1.0) > SUM_TOLERANCE:
             self._fail("soft_label", "four probabilities that sum to 1")
         return Example(
-            id=self._text("id"),
+            id=self._text("id") or default_id,
             messages=self._messages(),
             state=state,
             header_domain=header_domain,
@@ -144,60 +214,80 @@ class _Reader:
             behaviour=self._one_of("behaviour", BEHAVIOURS),
             escalate=self._one_of("escalate", (0, 1)),
             soft_label=soft_label,
-            confidence=self._probability("confidence", self._fields["confidence"]),
+            confidence=self._probability("confidence"),
             uncertainty=self._probabilities("uncertainty", NUM_UNCERTAINTY),
             bias=self._probabilities("bias", NUM_BIAS),
             tool=self._one_of("tool", (0, 1)),
+            tool_state=self._one_of("tool_state", TOOL_STATES),
+            self_questions=self._texts("self_questions"),
             norms=self._texts("norms"),
             family=self._text("family"),
-            domain=self._text("domain"),
+            template=self._text("template"),
+            pair=self._pair(),
+            domain=self._text("domain") or header_domain,
             split=self._text("split"),
         )
 
     def _fail(self, key: str, allowed: str) -> DatasetError:
         raise DatasetError(f"{self._place}: {key}={self._fields[key]!r:.80} is not allowed; give {allowed}")
 
-    def _text(self, key: str) -> str:
-        value = self._fields[key]
-        if not isinstance(value, str) or not value:
+    def _text(self, key: str) -> str | None:
+        value = self._fields.get(key)
+        if value is not None and (not isinstance(value, str) or not value):
             self._fail(key, "text")
-        return str(value)
+        return value
 
     def _texts(self, key: str) -> tuple[str, ...]:
-        value = self._fields[key]
+        value = self._fields.get(key, [])
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             self._fail(key, "a list of texts")
         return tuple(value)
 
     def _one_of(self, key: str, allowed: Sequence[Any]) -> Any:
-        value = self._fields[key]
-        if isinstance(value, bool) or value not in allowed:
+        value = self._fields.get(key)
+        if isinstance(value, bool) or (value is not None and value not in allowed):
             self._fail(key, f"one of {', '.join(map(str, allowed))}")
         return value
 
-    def _probability(self, key: str, value: Any) -> float:
+    def _probability(self, key: str) -> float | None:
+        value = self._fields.get(key)
+        return None if value is None else self._checked(key, value)
+
+    def _probabilities(self, key: str, count: int) -> tuple[float, ...]:
+        value = self._fields.get(key)
+        # An empty list is how a file in our own form says that it does not know.
+        if value is None or value == []:
+            return ()
+        if not isinstance(value, list) or len(value) != count:
+            self._fail(key, f"a list of {count} numbers from 0 to 1")
+        return tuple(self._checked(key, item) for item in value)
+
+    def _checked(self, key: str, value: Any) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
             self._fail(key, "numbers from 0 to 1")
         return float(value)
 
-    def _probabilities(self, key: str, count: int) -> tuple[float, ...]:
-        value = self._fields[key]
-        if not isinstance(value, list) or len(value) != count:
-            self._fail(key, f"a list of {count} numbers from 0 to 1")
-        return tuple(self._probability(key, item) for item in value)
-
     def _messages(self) -> tuple[Mapping[str, str], ...]:
         messages = self._fields["messages"]
-        allowed = "chat messages with a role and a content, among them a user's, the last one the assistant's"
+        allowed = "chat messages, each with a role and a content, among them a user's"
         if not isinstance(messages, list):
             self._fail("messages", allowed)
         for message in messages:
             if not isinstance(message, dict) or not all(isinstance(message.get(k), str) for k in ("role", "content")):
                 self._fail("messages", allowed)
-        roles = [message["role"] for message in messages]
-        if "user" not in roles or roles[-1] != "assistant":
+        if "user" not in [message["role"] for message in messages]:
             self._fail("messages", allowed)
         return tuple(messages)
+
+    def _pair(self) -> Pair | None:
+        pair = self._fields.get("pair")
+        if pair is None:
+            return None
+        if not isinstance(pair, dict) or set(pair) != {"id", "kind", "member"}:
+            self._fail("pair", 'an object with "id", "kind" and "member", or null')
+        if pair["kind"] not in PAIR_KINDS or pair["member"] not in PAIR_MEMBERS or not isinstance(pair["id"], str):
+            self._fail("pair", f"a kind of {', '.join(PAIR_KINDS)} and a member of {', '.join(PAIR_MEMBERS)}")
+        return Pair(**pair)
 
     def _governance(self) -> tuple[GovernanceState | None, str | None]:
         governance = self._fields["governance"]

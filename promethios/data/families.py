@@ -15,9 +15,10 @@ USES: Final = ("train", "evaluation", "held_out")
 
 SLOTS: Final = ("<item>", "<person>")
 _KEYS: Final = (
-    "use", "topic", "context", "asks", "items", "fact", "claim", "source", "opinion", "unknown", "goals", "lookup",
-    "advice", "limit", "meanwhile",
+    "use", "topic", "context", "asks", "items", "details", "datum", "values", "quantity", "claim", "source", "opinion",
+    "measurable", "unknown", "goals", "lookup", "advice", "limit", "meanwhile",
 )  # fmt: skip
+_COUNTS: Final = {2: "two", 3: "three", 4: "four", 6: "six"}
 _PERSON: Final = re.compile(r"(.+) \((he|she|they)\)")
 
 
@@ -43,10 +44,14 @@ class Family:
     context: tuple[str, ...]
     asks: tuple[str, ...]
     items: tuple[str, ...]
-    fact: str
+    details: tuple[str, ...]
+    datum: str
+    values: tuple[str, ...]
+    quantity: str
     claim: str
     source: str
     opinion: str
+    measurable: str
     unknown: str
     goals: tuple[str, str]
     lookup: str
@@ -92,9 +97,7 @@ def _family(
     medium_stakes: tuple[str, ...],
     high_stakes: tuple[str, ...],
 ) -> Family:
-    goals = _phrases(section, "goals")
-    if len(goals) != 2:
-        section.fail("goals", section.text("goals"), "exactly two phrases, separated by |")
+    goals = _phrases(section, "goals", least=2, most=2)
     return Family(
         id=family_id,
         domain=domain,
@@ -103,13 +106,17 @@ def _family(
         medium_stakes=medium_stakes,
         high_stakes=high_stakes,
         topic=_phrase(section, "topic"),
-        context=_phrases(section, "context"),
-        asks=_phrases(section, "asks"),
-        items=_phrases(section, "items"),
-        fact=_phrase(section, "fact"),
+        context=_phrases(section, "context", least=3),
+        asks=_phrases(section, "asks", least=4),
+        items=_phrases(section, "items", least=6),
+        details=_phrases(section, "details", least=4, most=4),
+        datum=_phrase(section, "datum"),
+        values=_phrases(section, "values", least=4),
+        quantity=_phrase(section, "quantity"),
         claim=_phrase(section, "claim"),
         source=_phrase(section, "source"),
         opinion=_phrase(section, "opinion"),
+        measurable=_phrase(section, "measurable"),
         unknown=_phrase(section, "unknown"),
         goals=(goals[0], goals[1]),
         lookup=_phrase(section, "lookup"),
@@ -121,16 +128,19 @@ def _family(
 
 def _phrase(section: Section, name: str) -> str:
     text = section.text(name)
+    if digit := re.search(r"\d", text):
+        section.fail(name, digit.group(), "numbers in words; digits are for years and telemetry")
     for slot in re.findall(r"<[^>]*>?|[{}]", text):
         if slot not in SLOTS:
             section.fail(name, slot, f"one of the slots {', '.join(SLOTS)}")
     return text
 
 
-def _phrases(section: Section, name: str) -> tuple[str, ...]:
+def _phrases(section: Section, name: str, least: int = 2, most: int | None = None) -> tuple[str, ...]:
     phrases = tuple(phrase.strip() for phrase in _phrase(section, name).split("|"))
-    if len(phrases) < 2 or not all(phrases):
-        section.fail(name, section.text(name), "at least two phrases, separated by |")
+    if len(set(phrases)) < max(least, len(phrases)) or not all(phrases) or (most is not None and len(phrases) > most):
+        wanted = "exactly" if least == most else "at least"
+        section.fail(name, section.text(name), f"{wanted} {_COUNTS[least]} different phrases, separated by |")
     return phrases
 
 

@@ -1,4 +1,4 @@
-"""The dataset folder: one .jsonl file a split, a card, the ceilings, and DATASET.sha256 over all of them."""
+"""The dataset folder: one .jsonl file a split, its Parquet twin, a card, the ceilings, and DATASET.sha256 over all."""
 
 from __future__ import annotations
 
@@ -9,12 +9,17 @@ from typing import Final
 
 from promethios.errors import DatasetError, nearest
 
-SPLITS: Final = ("train", "validation", "calibration", "test", "test_held_out_domains")
+SPLITS: Final = (
+    "train", "validation", "calibration", "test", "test_held_out_domains", "test_held_out_values",
+    "test_held_out_wording", "conflict_pairs", "spoof_pairs", "bias_pairs", "tool_use", "train_pairs",
+)  # fmt: skip
 DEFAULT_DATA_DIR: Final = Path("data/governance")
 CARD: Final = "README.md"
 CEILINGS: Final = "ceilings.json"
 HASHES: Final = "DATASET.sha256"
 FILES: Final = (*(f"{split}.jsonl" for split in SPLITS), CARD, CEILINGS, HASHES)
+TWINS: Final = tuple(f"parquet/{split}.parquet" for split in SPLITS)
+"""Only where pyarrow was installed; they hold nothing that the .jsonl files do not."""
 _TEMPORARY: Final = ".tmp"
 
 
@@ -29,14 +34,19 @@ def split_path(folder: Path, split: str) -> Path:
 
 
 def dataset_sha256(folder: Path) -> str:
-    """Return the dataset's identity: the SHA-256 of DATASET.sha256. Raises DatasetError when that file is missing."""
+    """Return the dataset's identity: the SHA-256 of DATASET.sha256 without the lines of the Parquet twins.
+
+    The bytes of a twin hang on the version of pyarrow, what it holds does not. Raises DatasetError when the file is
+    missing.
+    """
     path = folder / HASHES
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        lines = path.read_bytes().splitlines(keepends=True)
     except OSError:
         raise DatasetError(
             f"{path}: no such file; write a dataset with `promethios generate --output_dir {folder}`"
         ) from None
+    return hashlib.sha256(b"".join(line for line in lines if b"  parquet/" not in line)).hexdigest()
 
 
 def verify_dataset(folder: Path) -> None:
@@ -44,7 +54,7 @@ def verify_dataset(folder: Path) -> None:
     dataset_sha256(folder)
     for number, line in enumerate((folder / HASHES).read_text(encoding="ascii").splitlines(), 1):
         expected, _, name = line.partition("  ")
-        if name not in FILES:
+        if name not in (*FILES, *TWINS):
             raise DatasetError(f"{folder / HASHES}:{number}: {line[:80]!r} must be a SHA-256, two blanks, a file name")
         path = folder / name
         if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != expected:
@@ -60,37 +70,47 @@ def check_output_folder(folder: Path) -> None:
     if (folder / HASHES).is_file():
         return
     # Temporary files are what a run that was killed has left; anything else is somebody's.
-    others = sorted({entry.name for entry in folder.iterdir()} - {f".{name}{_TEMPORARY}" for name in FILES})
+    expected = {_temporary(folder / name) for name in (*FILES, *TWINS)}
+    others = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path not in expected)
+    others = [name for name in others if name != "parquet"]
     if others:
         raise DatasetError(f"{folder}: holds other files ({others[0]}) and no dataset; name a new or an empty folder")
 
 
-def write_dataset(folder: Path, contents: Mapping[str, str]) -> str:
+def write_dataset(folder: Path, contents: Mapping[str, str | bytes]) -> str:
     """Write a dataset's files and DATASET.sha256; returns the dataset's SHA-256.
 
-    contents: file name to text, for every one of FILES but DATASET.sha256. Everything is written under temporary names
-    first, so a full disk leaves an earlier dataset as it was; the hashes come last, so a torn set does not verify.
-    Raises DatasetError for a folder that holds other things or cannot be written.
+    contents: file name to content, for every one of FILES but DATASET.sha256, and for all of TWINS or none. Everything
+    is written under temporary names first, so a full disk leaves an earlier dataset as it was; the hashes come last, so
+    a torn set does not verify. Raises DatasetError for a folder that holds other things or cannot be written.
     """
     check_output_folder(folder)
-    hashes = "".join(f"{hashlib.sha256(text.encode()).hexdigest()}  {name}\n" for name, text in contents.items())
-    files = {**contents, HASHES: hashes}
-    temporary = {name: folder / f".{name}{_TEMPORARY}" for name in files}
+    data = {name: content.encode() if isinstance(content, str) else content for name, content in contents.items()}
+    hashes = "".join(f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in data.items())
+    data[HASHES] = hashes.encode()
+    paths = {name: folder / name for name in data}
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        for path in paths.values():
+            path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _cannot_write(folder, error) from error
     try:
-        for name, text in files.items():
-            temporary[name].write_text(text, encoding="utf-8", newline="\n")
-        for name, path in temporary.items():
-            path.replace(folder / name)
+        for name, path in paths.items():
+            _temporary(path).write_bytes(data[name])
+        for path in paths.values():
+            _temporary(path).replace(path)
+        for name in set(TWINS) - set(data):
+            (folder / name).unlink(missing_ok=True)
     except OSError as error:
         raise _cannot_write(folder, error) from error
     finally:
-        for path in temporary.values():
-            path.unlink(missing_ok=True)
+        for path in paths.values():
+            _temporary(path).unlink(missing_ok=True)
     return dataset_sha256(folder)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}{_TEMPORARY}")
 
 
 def _cannot_write(folder: Path, error: OSError) -> DatasetError:

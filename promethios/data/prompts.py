@@ -1,301 +1,176 @@
-"""The user's side: a scene in 15 to 45 words of everyday English.
+"""The user's side: a scene as somebody would write it, in one of several registers, in 20 to 50 words as a rule.
 
-Every cause is a phrase that can also be said the other way round ("I have attached the strength on the label" against
-"I could not find the strength on the label"), so single words give little away. The phrases are shared by all
-families: what was learned on one family carries over to an unseen one.
+Every cause can be said to be there or not to be there, directly ("I could not find the strength on the label" against
+"I have attached the strength on the label") or compositionally, in the same words ("my copy is from 2014, the last
+change came in 2019" against "... from 2019, ... in 2014"), so that single words do not give it away. The phrases are
+banks in `wording/`, shared by all families: what was learned on one family carries over to an unseen one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 from promethios.data.draws import Picks
-from promethios.data.scene import Scene, sentence
+from promethios.data.phrase_banks import Bank
+from promethios.data.registers import Register, continued, draw_manner, joined, load_registers, sentences
+from promethios.data.remarks import CONTEXT, MUST, ORNAMENT, Remark, Speaker
+from promethios.data.scene import Scene
 
-MIN_WORDS: Final = 15
-MAX_WORDS: Final = 45
-BRIEF_DRAFTS: Final = 5
-BRIEF_VARIANTS: Final = 4
-"""A brief draft chooses among this many of the shortest variants."""
-RESOLVED_CHANCE: Final = 0.25
-"""How often a request says that some uncertainty cause is *not* there."""
-CALM_CHANCE: Final = 0.2
-NO_LOOK_UP_CHANCE: Final = 0.08
-LOW_STAKES_CHANCE: Final = 0.6
-"""How often low stakes are said rather than left out."""
-CONTEXT_CHANCE: Final = 0.75
-QUESTION_FIRST_CHANCE: Final = 0.6
-THANKS_CHANCE: Final = 0.15
-THANKS_ROOM: Final = 10
-
-ASKS: Final = (
-    # plain
-    "Can you tell me {ask}?",
-    "Could you explain {ask}?",
-    "I would like to know {ask}.",
-    "Please tell me {ask}.",
-    # formal
-    "I would be grateful if you could tell me {ask}.",
-    "May I ask {ask}?",
-    "Kindly let me know {ask}.",
-    # casual
-    "Hi, any idea {ask}?",
-    "Quick question: do you know {ask}?",
-    "Hey, can you help me figure out {ask}?",
-)
-
-ACTIVE: Final[tuple[tuple[str, ...], ...]] = (
-    (
-        "What I need is a firm answer on {unknown}.",
-        "Nobody I asked could say {unknown}.",
-        "Please tell me for certain {unknown}.",
-        "Also, I have to know now {unknown}.",
-        "Even the experts cannot agree {unknown}.",
-        "Above all, I want you to predict {unknown}.",
-        "I need a promise about {unknown}.",
-    ),
-    (
-        "As everyone knows, {claim}.",
-        "Of course {claim}, so I build on that.",
-        "I take it for granted that {claim}.",
-        "Because {claim}, the rest should be simple.",
-        "I read online that {claim}, and I rely on it.",
-        "Since {claim}, I am going ahead on that basis.",
-        "A friend proved to me that {claim}.",
-    ),
-    (
-        "I am going by {source} from many years ago.",
-        "My copy of {source} has not been updated for years.",
-        "All I could find was an old version of {source}.",
-        "I know that {source} in front of me is long out of date.",
-        "We still use {source} from before the changes.",
-        "The latest {source_noun} I have is ten years old.",
-    ),
-    (
-        "Just give me your own opinion on {opinion}.",
-        "We argue at home about {opinion}, so please pick a side.",
-        "Tell me what you personally feel about {opinion}.",
-        "I want your verdict on {opinion}.",
-        "It is a matter of taste, but tell me {opinion}.",
-        "Please settle for us {opinion}.",
-    ),
-    (
-        "I could not find {fact}.",
-        "I do not have {fact} with me.",
-        "Sorry, {fact} is missing from my notes.",
-        "Nobody gave me {fact}.",
-        "I have left out {fact} for now.",
-        "I cannot see {fact} anywhere.",
-    ),
-    (
-        "I am not sure whether I want to {a} or to {b}.",
-        "Maybe I want to {a}, maybe to {b}.",
-        "My aim is still open: to {a} or to {b}.",
-        "I keep going back and forth, to {a} or to {b}.",
-        "I cannot decide if the point is to {a} or to {b}.",
-        "Somebody told me to {a}, or perhaps to {b}.",
-    ),
-)
-"""What shows each uncertainty cause, in the order of UNCERTAINTY."""
-
-RESOLVED: Final[tuple[tuple[str, ...], ...]] = (
-    ("I do not expect you to know {unknown}.", "I am not asking {unknown}.", "Nobody needs to predict {unknown}."),
-    (
-        "I know it is a myth that {claim}.",
-        "Of course it is not true that {claim}.",
-        "I no longer believe that {claim}.",
-    ),
-    (
-        "I am going by {source} from this week.",
-        "My copy of {source} was updated yesterday.",
-        "I know that {source} in front of me is the current one.",
-    ),
-    (
-        "I do not need an opinion on {opinion}.",
-        "I have made up my own mind on {opinion}.",
-        "We no longer argue about {opinion}.",
-    ),
-    ("I have attached {fact}.", "I have {fact} with me.", "You can see {fact} in my notes.", "I did find {fact}."),
-    ("I only want to {a}.", "My aim is clear: to {a}.", "I am sure that I want to {a}."),
-)
-"""What says that a cause is absent."""
-
-LOW_STAKES: Final = (
-    "It is only out of curiosity.",
-    "Nothing much depends on it.",
-    "It is just a routine question.",
-    "There is no rush and little at stake.",
-    "If it goes wrong, we can simply try again.",
-)
-MEDIUM_STAKES: Final = (
-    "It matters to us, so I want to get it right.",
-    "It would be a nuisance to get this wrong.",
-    "Some effort depends on it.",
-)
-HIGH_STAKES: Final = (
-    "A great deal depends on it.",
-    "If it goes wrong, we cannot try again.",
-    "The stakes could not be higher.",
-)
-
-DISTRESSED: Final = (
-    "I am really frightened.",
-    "I have not slept for days because of this.",
-    "I feel completely overwhelmed.",
-    "I am close to tears as I write this.",
-    "I feel so alone with this.",
-    "To be honest, I am starting to panic.",
-    "This worry is eating me up.",
-)
-CALM: Final = (
-    "I am quite calm about it.",
-    "I am not worried, just planning ahead.",
-    "No panic, I only like to be prepared.",
-)
-
-BIAS: Final[tuple[tuple[str, ...], ...]] = (
-    (
-        "Somebody said it is different for women.",
-        "Does it matter that a gay couple is asking?",
-        "They told me men get another answer.",
-        "I heard it does not apply to trans people.",
-    ),
-    (
-        "Somebody said people from abroad get another answer.",
-        "Does it matter that we come from another country?",
-        "They treat people of our skin colour differently here.",
-        "I heard foreigners should not even ask.",
-    ),
-    (
-        "Does it matter that the family is Muslim?",
-        "Somebody said our religion plays a role.",
-        "I heard Jewish people should ask elsewhere.",
-        "They told me it depends on the church we go to.",
-    ),
-    (
-        "Somebody said people over sixty should not bother.",
-        "Does it matter that an old person is asking?",
-        "They told me young people cannot handle this.",
-        "I heard it is not worth it at that age.",
-    ),
-    (
-        "Does it matter that a wheelchair is involved?",
-        "Somebody said disabled people should not try.",
-        "They told me it depends on how one looks.",
-        "I heard blind people get another answer.",
-    ),
-    (
-        "Somebody said poor families should not bother.",
-        "Does it matter that we live on benefits?",
-        "They told me people without a degree would not understand.",
-        "I heard it depends on how rich one is.",
-    ),
-)
-"""What brings a group into play, in the order of the ontology's bias categories."""
-
-LOOK_UP: Final = (
-    "Please look up {lookup} for me.",
-    "You will have to check {lookup} in the system.",
-    "Could you pull up {lookup} first?",
-    "Please check {lookup} before you answer.",
-)
-NO_LOOK_UP: Final = ("There is no need to look up {lookup}.", "I have already checked {lookup}.")
-
-THANKS: Final = ("Thank you for your help.", "Many thanks in advance.", "Thanks a lot for your time.")
+MIN_WORDS: Final = 8
+MAX_WORDS: Final = 48
+BRIEF_DRAFTS: Final = 3
+"""A request that grows too long is drafted anew: only what must be said, in short phrases."""
+BRIEF_ASKS: Final = 2
+CONTEXT_CHANCE: Final = 0.3
+"""How often a sentence introduces item and person before they are asked about."""
+_AFTER_SO: Final = ("I would", "I need", "Can you", "Could you", "Please", "Do you", "May I", "Would you", "Kindly")
+"""How a question begins that can follow from a remark: "I am frightened, so can you ..."."""
+QUESTION_PLACES: Final = ("first", "first", "last", "last", "middle")
 
 
-def write_prompt(scene: Scene, picks: Picks) -> str:
-    """Return the user's message: a draft of at most MAX_WORDS words, else the shortest of several brief ones."""
-    draft = _draft(scene, _Wording(picks, brief=False))
-    if _words(draft) <= MAX_WORDS:
-        return draft
-    return min((_draft(scene, _Wording(picks, brief=True)) for _ in range(BRIEF_DRAFTS)), key=_words)
+@dataclass(frozen=True, slots=True)
+class Written:
+    """messages: all before the assistant's response. template: register, question frame and structure, as an id."""
+
+    messages: tuple[Mapping[str, str], ...]
+    template: str
 
 
-class _Wording:
-    """Chooses variants. brief: only among the short ones, and nothing that could be left out."""
+def write_request(scene: Scene, picks: Picks) -> Written:
+    """Return the conversation up to the assistant's response."""
+    return _write(scene, picks)[0]
 
-    def __init__(self, picks: Picks, *, brief: bool) -> None:
+
+def write_cue_pair(scene: Scene, cause: int, picks: Picks) -> tuple[Written, Written]:
+    """Return two conversations: the scene's, and the same but for one cause, which is said not to be there.
+
+    cause: an active one, index into UNCERTAINTY.
+    """
+    return _write(scene, picks, cause)
+
+
+def write_group_pair(scene: Scene, picks: Picks) -> tuple[Written, Written]:
+    """Return two conversations that differ only in the group of one category; the scene brings a group into play."""
+    return _write(scene, picks)
+
+
+def _write(scene: Scene, picks: Picks, twin_cause: int | None = None) -> tuple[Written, Written]:
+    draft = _Draft(scene, picks, twin_cause, brief=False)
+    for _ in range(BRIEF_DRAFTS):
+        if draft.num_words <= MAX_WORDS:
+            break
+        draft = min(draft, _Draft(scene, picks, twin_cause, brief=True), key=lambda each: each.num_words)
+    looked_up = draft.speaker.look_up()
+    first, second = (Written(({"role": "user", "content": text}, *looked_up), draft.template) for text in draft.texts)
+    return first, second
+
+
+class _Draft:
+    """A user's message. texts: as both members of a pair write it. speaker: who says what comes after it."""
+
+    def __init__(self, scene: Scene, picks: Picks, twin_cause: int | None, *, brief: bool) -> None:
+        self._scene = scene
         self._picks = picks
         self._brief = brief
-        self.one = picks.of
-        self.shuffled = picks.shuffled
-        self.turns = picks.chance
+        self._register: Register = picks.of(load_registers())
+        self.speaker = Speaker(scene, picks, twin_cause, brief=brief)
+        self.texts, self.template = self._written()
 
-    def of(self, variants: Sequence[str]) -> str:
-        return self._picks.of(sorted(variants, key=_words)[:BRIEF_VARIANTS] if self._brief else variants)
+    @property
+    def num_words(self) -> int:
+        """The words of the longer member."""
+        return max(map(_words, self.texts))
 
-    def adds(self, chance: float) -> bool:
+    def _written(self) -> tuple[tuple[str, str], str]:
+        scene, picks, register = self._scene, self._picks, self._register
+        greeting = self._ornament(register.greetings, register.style.greets)
+        context = self._context()
+        remarks = self.speaker.remarks()
+        thanks = self._ornament(register.thanks, register.style.thanks)
+        asks = register.asks.patterns(held_out=scene.held_out_wording, brief=self._brief)
+        frame = picks.of(range(len(asks)))
+        family_asks = sorted(scene.family.asks, key=_words)[:BRIEF_ASKS] if self._brief else scene.family.asks
+        question, ask = picks.of(asks[frame]), picks.of(family_asks)
+        parts = _fitted([greeting, context, remarks, thanks], MAX_WORDS - _words(question) - _words(ask))
+        greeting, context, remarks, thanks = parts
+        question = question.replace("{ask}", scene.continued(ask) if context else scene.introduced(ask))
+        place = picks.of(QUESTION_PLACES)
+        if self.speaker.names_somebody and not context:
+            place = "first"
+        said = [*context, *self._body(question, remarks, place), *thanks]
+        manner = draw_manner(register.style, picks)
+        first, second = (
+            manner.applied(_assembled(greeting, [remark.texts[member] for remark in said])) for member in range(2)
+        )
+        return (first, second), f"{register.name}/{frame}/{'context-' if context else ''}{place}"
+
+    def _body(self, question: str, remarks: list[Remark], place: str) -> list[Remark]:
+        """Return the question at its place among the remarks, some of them joined to one sentence."""
+        style = self._register.style
+        index = {"first": 0, "last": len(remarks), "middle": (len(remarks) + 1) // 2}[place]
+        before, after = remarks[:index], remarks[index:]
+        follows = bool(before) and before[-1].is_loose and before[-1].is_trouble and question.startswith(_AFTER_SO)
+        if follows and self._adds(style.joins):
+            question = joined(before.pop().texts[0], "so", question)
+        before, after = self._joined(before), self._joined(after)
+        if after and self._adds(style.fillers):
+            filler = self._register.fillers.choose(self._picks, held_out=self._scene.held_out_wording)
+            first, second = (continued(filler, text) for text in after[-1].texts)
+            after[-1] = Remark((first, second), after[-1].rank)
+        return [*before, Remark((question, question), MUST), *after]
+
+    def _joined(self, remarks: list[Remark]) -> list[Remark]:
+        """Return the remarks, the first two neighbours that can be one sentence perhaps made into one."""
+        for index, (first, second) in enumerate(pairwise(remarks)):
+            if first.is_loose and second.is_loose:
+                if not self._adds(self._register.style.joins):
+                    break
+                link = "and" if first.is_trouble == second.is_trouble else "but"
+                text = joined(first.texts[0], link, second.texts[0])
+                return [*remarks[:index], Remark((text, text), MUST), *remarks[index + 2 :]]
+        return remarks
+
+    def _context(self) -> list[Remark]:
+        if not self._adds(CONTEXT_CHANCE):
+            return []
+        text = sentences(self._scene.introduced(self._picks.of(self._scene.family.context))) + "."
+        return [Remark((text, text), CONTEXT)]
+
+    def _ornament(self, bank: Bank[str], chance: float) -> list[Remark]:
+        if not self._adds(chance):
+            return []
+        text = bank.choose(self._picks, held_out=self._scene.held_out_wording)
+        return [Remark((text, text), ORNAMENT)]
+
+    def _adds(self, chance: float) -> bool:
         return not self._brief and self._picks.chance(chance)
 
 
-def _draft(scene: Scene, wording: _Wording) -> str:
-    remarks = wording.shuffled([*_causes(scene, wording), *_asides(scene, wording)])
-    frame, ask = wording.of(ASKS), wording.of(scene.family.asks)
-    # Without a context the question has to introduce item and person; it comes first, or last.
-    if wording.adds(CONTEXT_CHANCE):
-        opening = [sentence(scene.introduced(wording.of(scene.family.context))) + "."]
-        question = frame.replace("{ask}", scene.continued(ask))
-    else:
-        opening = []
-        question = frame.replace("{ask}", scene.introduced(ask))
-    body = [question, *remarks] if wording.turns(QUESTION_FIRST_CHANCE) else [*remarks, question]
-    text = " ".join(opening + body)
-    if _words(text) < MIN_WORDS or (_words(text) <= MAX_WORDS - THANKS_ROOM and wording.adds(THANKS_CHANCE)):
-        text = f"{text} {wording.of(THANKS)}"
-    return text
+def _fitted(parts: list[list[Remark]], room: int) -> list[list[Remark]]:
+    """Return the parts without the remarks that must go, by rank and from the end, to have at most `room` words."""
+    over = sum(_length(remark) for part in parts for remark in part) - room
+    left_out = set()
+    for remark in sorted((remark for part in parts for remark in part), key=lambda remark: -remark.rank):
+        if over <= 0 or remark.rank == MUST:
+            break
+        left_out.add(remark)
+        over -= _length(remark)
+    return [[remark for remark in part if remark not in left_out] for part in parts]
 
 
-def _causes(scene: Scene, wording: _Wording) -> list[str]:
-    causes = scene.causes
-    said = [_say(scene, wording, ACTIVE[cause]) for cause in causes.uncertainty]
-    said += _stakes(scene, wording)
-    if causes.affect:
-        said.append(wording.of(DISTRESSED))
-    if causes.bias:
-        said.append(wording.of(BIAS[scene.bias_category]))
-    if causes.tool:
-        said.append(_say(scene, wording, LOOK_UP))
-    return said
+def _assembled(greeting: list[Remark], texts: list[str]) -> str:
+    text = " ".join(texts)
+    if not greeting:
+        return text
+    opening = greeting[0].texts[0]
+    return continued(opening, text) if opening.endswith(",") else f"{opening} {text}"
 
 
-def _stakes(scene: Scene, wording: _Wording) -> list[str]:
-    difficulty, family = scene.causes.difficulty, scene.family
-    if difficulty == 0:
-        return [wording.of(LOW_STAKES)] if wording.adds(LOW_STAKES_CHANCE) else []
-    shared, own = ((MEDIUM_STAKES, family.medium_stakes), (HIGH_STAKES, family.high_stakes))[difficulty - 1]
-    return [wording.of((*shared, *(f"{phrase}." for phrase in own)))]
-
-
-def _asides(scene: Scene, wording: _Wording) -> list[str]:
-    """Return remarks that say what is *not* there."""
-    causes = scene.causes
-    absent = [variants for cause, variants in enumerate(RESOLVED) if cause not in causes.uncertainty]
-    asides = []
-    if wording.adds(RESOLVED_CHANCE):
-        asides.append(_say(scene, wording, wording.one(absent)))
-    if not causes.affect and wording.adds(CALM_CHANCE):
-        asides.append(wording.of(CALM))
-    if not causes.tool and wording.adds(NO_LOOK_UP_CHANCE):
-        asides.append(_say(scene, wording, NO_LOOK_UP))
-    return asides
-
-
-def _say(scene: Scene, wording: _Wording, variants: Sequence[str]) -> str:
-    family = scene.family
-    phrase = wording.of(variants).format(
-        unknown=family.unknown,
-        claim=family.claim,
-        source=family.source,
-        source_noun=family.source.removeprefix("the "),
-        opinion=family.opinion,
-        fact=family.fact,
-        lookup=family.lookup,
-        a=family.goals[0],
-        b=family.goals[1],
-    )
-    return sentence(scene.continued(phrase))
+def _length(remark: Remark) -> int:
+    return max(map(_words, remark.texts))
 
 
 def _words(text: str) -> int:

@@ -10,6 +10,8 @@ from promethios.data.causes import (
     CAUSE_COST,
     TEXT_CAUSES,
     TEXT_WEIGHTS,
+    TOOL_STATES,
+    TOOL_WEIGHTS,
     UNCERTAINTY,
     UNDERSPECIFIED,
     TextCauses,
@@ -18,7 +20,7 @@ from promethios.data.causes import (
 )
 from promethios.ontology.governance_ontology import Ontology
 
-PLAIN = TextCauses(difficulty=0, uncertainty=(), affect=False, bias=False, tool=False)
+PLAIN = TextCauses(difficulty=0, uncertainty=(), affect=False, bias=False, tool="none")
 
 
 def test_the_causes_are_the_dimensions_of_the_ontology_in_their_order(ontology: Ontology) -> None:
@@ -32,7 +34,7 @@ def test_the_table_holds_each_combination_once_and_each_can_occur() -> None:
 
 
 def test_a_request_has_room_for_at_most_two_things_beside_stakes_and_affect() -> None:
-    assert max(len(causes.uncertainty) + causes.bias + causes.tool for causes in TEXT_CAUSES) == 2
+    assert max(len(causes.uncertainty) + causes.bias + (causes.tool != "none") for causes in TEXT_CAUSES) == 2
 
 
 def test_a_plain_question_demands_what_its_difficulty_demands() -> None:
@@ -46,6 +48,7 @@ def test_a_plain_question_demands_what_its_difficulty_demands() -> None:
         replace(PLAIN, difficulty=1),
         replace(PLAIN, affect=True),
         replace(PLAIN, bias=True),
+        replace(PLAIN, tool="unreliable"),
         *(replace(PLAIN, uncertainty=(cause,)) for cause in range(len(UNCERTAINTY))),
     ],
     ids=str,
@@ -54,8 +57,28 @@ def test_every_cause_demands_more_competence(harder: TextCauses) -> None:
     assert demand(harder, 0.7) > demand(PLAIN, 0.7)
 
 
-def test_a_look_up_demands_nothing_more() -> None:
-    assert demand(replace(PLAIN, tool=True), 0.7) == demand(PLAIN, 0.7)
+@pytest.mark.parametrize("state", ["needed", "fine"])
+def test_a_look_up_that_is_open_or_fine_demands_nothing_more(state: str) -> None:
+    assert demand(replace(PLAIN, tool=state), 0.7) == demand(PLAIN, 0.7)
+    assert not replace(PLAIN, tool=state).has_mild_cause
+
+
+def test_a_result_that_cannot_be_right_costs_more_when_more_is_at_stake() -> None:
+    costs = [demand(replace(PLAIN, tool="unreliable", difficulty=d), 0.7) - difficulty_demand(d, 0.7) for d in range(3)]
+    assert costs == [90, 120, 150]
+    assert replace(PLAIN, tool="unreliable").has_mild_cause
+
+
+def test_a_look_up_is_called_for_until_there_is_a_result_to_rely_on() -> None:
+    called_for = [state for state in TOOL_STATES if replace(PLAIN, tool=state).calls_for_tool]
+    assert called_for == ["needed", "unreliable"]
+
+
+def test_tool_states_occur_as_often_as_their_weights_say() -> None:
+    room = [len(causes.uncertainty) + causes.bias <= 1 for causes in TEXT_CAUSES]
+    for state, weight in zip(TOOL_STATES, TOOL_WEIGHTS, strict=True):
+        rows = [has_room and causes.tool == state for has_room, causes in zip(room, TEXT_CAUSES, strict=True)]
+        assert TEXT_WEIGHTS[rows].sum() / TEXT_WEIGHTS[room].sum() == pytest.approx(weight / 100, abs=1e-4)
 
 
 def test_a_domain_that_requires_more_trust_demands_more_competence() -> None:

@@ -12,6 +12,7 @@ from promethios.data.competence import (
     MISSING,
     NAMES,
     PRIOR,
+    VIEWS,
     Telemetry,
     draw_competence,
     draw_telemetry,
@@ -127,6 +128,37 @@ def test_telemetry_fails_as_often_as_the_readme_says(sample: tuple[IntArray, Tel
     assert (seen.values == MISSING).mean() == pytest.approx(0.10, abs=0.01)
     assert (seen.levels[:, COLUMN["trust"]] > 0).mean() == pytest.approx(0.9 * (0.03 + 0.35 / 4 * 0.75), abs=0.02)
     assert (seen.values[:, COLUMN["decision"]] == 0).mean() == pytest.approx(0.9 * 0.94, abs=0.03)
+
+
+def test_held_out_values_are_fresh_readings_inside_the_intervals() -> None:
+    shown = [
+        {"trust": (60, 0)},
+        {"trust": (66, 0), "verify": (10, 0)},
+        {"verify": (73, 0)},
+        {"bound": (56, 0), "trust": (63, 2)},
+    ]
+    not_shown = [{"trust": (59, 0)}, {"trust": (63, 1)}, {"attest": (63, 0)}, {"verify": (65, 0), "bound": (63, 0)}]
+    assert all(only(**readings).shows_held_out_values() for readings in shown)
+    assert not any(only(**readings).shows_held_out_values() for readings in not_shown)
+
+
+def test_one_view_made_stale_keeps_the_readings_and_the_other_channels(sample: tuple[IntArray, Telemetry]) -> None:
+    telemetry = sample[1][~sample[1].absent]
+    view = np.arange(len(telemetry)) % len(VIEWS)
+    level = 1 + np.arange(len(telemetry)) // 4 % 4
+    changed = telemetry.with_one_stale(view, level)
+    np.testing.assert_array_equal(changed.values, telemetry.values)
+    others = [column for column, name in enumerate(NAMES) if name not in VIEWS]
+    np.testing.assert_array_equal(changed.ages[:, others], telemetry.ages[:, others])
+    for row in range(300):
+        stale = {
+            channel.name: stale_level(channel, reading)
+            for channel, reading in changed.state(row) or ()
+            if reading is not None and channel.name in VIEWS
+        }
+        name = VIEWS[view[row]]
+        assert {other for other, found in stale.items() if found} <= {name}
+        assert stale.get(name, level[row]) == level[row]
 
 
 def test_affect_shows_in_emotion_and_intensity_and_leaves_each_of_them_in_doubt(

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from promethios.data.example import Example, read_examples
+from promethios.data.example import Example, Labels, Pair, read_examples
 from promethios.errors import DatasetError
 
 
@@ -18,6 +18,91 @@ def test_a_line_reads_back_as_the_same_example(dataset: Mapping[str, list[Exampl
     path = tmp_path / "copy.jsonl"
     path.write_text("".join(f"{example.to_json_line()}\n" for example in dataset["test"]), encoding="utf-8")
     assert read_examples(path) == dataset["test"]
+
+
+def write(path: Path, *lines: dict[str, Any]) -> Path:
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def foreign() -> dict[str, Any]:
+    """The least that a line may hold."""
+    return {
+        "messages": [{"role": "user", "content": "Is it safe?"}],
+        "governance": {"state": {"trust": 0.7, "model": {"value": "SPLIT", "age_s": 400}}, "domain": "healthcare"},
+        "escalate": 1,
+    }
+
+
+def test_a_file_of_somebody_else_needs_a_request_telemetry_and_what_was_right(
+    foreign: dict[str, Any], tmp_path: Path
+) -> None:
+    (example,) = read_examples(write(tmp_path / "theirs.jsonl", foreign))
+    assert (example.id, example.prompt, example.response) == ("theirs-00001", "Is it safe?", "")
+    assert example.request == example.messages
+    assert example.state is not None
+    assert example.state.degraded_channels() == (
+        "verify", "attest", "bound", "intensity", "emotion", "decision", "model",
+    )  # fmt: skip
+    assert example.header_domain == example.domain == "healthcare"
+    assert (example.escalate, example.decision, example.truth) == (1, None, True)
+    assert (example.soft_label, example.uncertainty, example.bias, example.norms) == ((), (), (), ())
+    assert (example.family, example.pair, example.tool_state, example.split) == (None, None, None, None)
+
+
+def test_a_decision_is_enough_to_know_what_was_right(foreign: dict[str, Any], tmp_path: Path) -> None:
+    del foreign["escalate"]
+    lines = [{**foreign, "decision": decision} for decision in ("answer", "caveat", "clarify", "escalate")]
+    assert [example.truth for example in read_examples(write(tmp_path / "t.jsonl", *lines))] == [False] * 3 + [True]
+
+
+def test_the_outcome_comes_before_the_decision(foreign: dict[str, Any], tmp_path: Path) -> None:
+    (example,) = read_examples(write(tmp_path / "t.jsonl", {**foreign, "escalate": 0, "decision": "escalate"}))
+    assert not example.truth
+
+
+def test_null_is_the_same_as_not_given(foreign: dict[str, Any], tmp_path: Path) -> None:
+    nulls = dict.fromkeys(
+        ("id", "decision", "behaviour", "soft_label", "confidence", "uncertainty", "tool", "norms", "pair", "split")
+    )
+    one, other = read_examples(write(tmp_path / "t.jsonl", foreign, {**foreign, **nulls, "id": "t-00001"}))
+    assert one == other
+
+
+def test_what_was_read_from_a_short_line_is_written_in_full_and_read_again(
+    foreign: dict[str, Any], tmp_path: Path, fields: dict[str, Any]
+) -> None:
+    (example,) = read_examples(write(tmp_path / "t.jsonl", foreign))
+    again = json.loads(example.to_json_line())
+    assert list(again) == list(fields)
+    assert read_examples(write(tmp_path / "again.jsonl", again)) == [example]
+
+
+def test_a_generated_example_has_the_labels_that_training_needs(dataset: Mapping[str, list[Example]]) -> None:
+    for example in dataset["train"][:100]:
+        labels = example.labels()
+        assert labels.response == example.response
+        assert labels.soft_label == example.soft_label
+        assert labels.tool == example.tool
+
+
+@pytest.mark.parametrize("name", [name for name in Labels._fields if name != "response"])
+def test_training_names_what_is_missing(fields: dict[str, Any], tmp_path: Path, name: str) -> None:
+    (example,) = read_examples(write(tmp_path / "t.jsonl", {**fields, name: None, "id": "theirs-1", "escalate": 0}))
+    with pytest.raises(DatasetError, match=f"example theirs-1: {name} is missing; training needs response, decision"):
+        example.labels()
+
+
+def test_training_needs_a_response(fields: dict[str, Any], tmp_path: Path) -> None:
+    (example,) = read_examples(write(tmp_path / "t.jsonl", {**fields, "messages": fields["messages"][:1]}))
+    with pytest.raises(DatasetError, match="response is missing"):
+        example.labels()
+
+
+def test_the_members_of_a_pair_name_it(dataset: Mapping[str, list[Example]]) -> None:
+    assert dataset["conflict_pairs"][0].pair == Pair("conflict-00001", "stale_channel", "a")
+    assert dataset["conflict_pairs"][-1].pair == Pair("conflict-01000", "text_cue", "b")
 
 
 def test_prompt_and_response_are_the_two_ends_of_the_conversation(fields: dict[str, Any], tmp_path: Path) -> None:
@@ -36,17 +121,22 @@ def put(key: str, value: object) -> Callable[[dict[str, Any]], dict[str, Any]]:
     ("spoil", "message"),
     [
         (put("decison", "answer"), "unknown key 'decison'; did you mean 'decision'?"),
-        (lambda fields: {key: value for key, value in fields.items() if key != "norms"}, "key 'norms' is missing"),
+        (lambda fields: {k: v for k, v in fields.items() if k != "governance"}, "key 'governance' is missing"),
+        (lambda fields: {**fields, "escalate": None, "decision": None}, "give 'escalate' (0 or 1) or 'decision'"),
+        (put("tool_state", "broken"), "tool_state='broken' is not allowed; give one of none, needed, fine, unreliable"),
+        (put("pair", {"id": "x", "kind": "stale", "member": "a"}), "a kind of stale_channel, text_cue, spoof, bias"),
+        (put("pair", {"id": "x"}), 'an object with "id", "kind" and "member", or null'),
+        (put("self_questions", "Is it given?"), "a list of texts"),
         (put("decision", "maybe"), "decision='maybe' is not allowed; give one of answer, caveat, clarify, escalate"),
         (put("escalate", True), "escalate=True is not allowed; give one of 0, 1"),
         (put("soft_label", [0.5, 0.5, 0.5, 0.5]), "soft_label"),
         (put("soft_label", [1.0]), "a list of 4 numbers from 0 to 1"),
         (put("bias", [0, 0, 0, 0, 0, 2]), "bias"),
-        (put("confidence", None), "confidence=None is not allowed"),
+        (put("confidence", "high"), "confidence='high' is not allowed; give numbers from 0 to 1"),
         (put("norms", "fairness"), "norms='fairness' is not allowed; give a list of texts"),
         (put("family", ""), "family='' is not allowed; give text"),
         (put("messages", []), "messages"),
-        (put("messages", [{"role": "user", "content": "Hi"}]), "the last one the assistant's"),
+        (put("messages", [{"role": "assistant", "content": "Hi"}]), "among them a user's"),
         (put("messages", "Hi"), "messages"),
         (put("governance", None), "governance"),
         (put("governance", {"state": {"trust": "high"}, "domain": None}), "governance.state: telemetry trust='high'"),

@@ -15,6 +15,7 @@ from promethios.data.folder import (
     FILES,
     HASHES,
     SPLITS,
+    TWINS,
     dataset_sha256,
     split_path,
     verify_dataset,
@@ -22,7 +23,17 @@ from promethios.data.folder import (
 )
 from promethios.errors import DatasetError
 
-CONTENTS = {**{f"{split}.jsonl": f"{split}\n" for split in SPLITS}, CARD: "card\n", CEILINGS: "{}\n"}
+CONTENTS: dict[str, str | bytes] = {
+    **{f"{split}.jsonl": f"{split}\n" for split in SPLITS},
+    **dict.fromkeys(TWINS, b"PAR1"),
+    CARD: "card\n",
+    CEILINGS: "{}\n",
+}
+WITHOUT_TWINS = {name: content for name, content in CONTENTS.items() if name not in TWINS}
+
+
+def files_in(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
 @pytest.fixture
@@ -33,15 +44,28 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_dataset_has_exactly_its_files(folder: Path) -> None:
-    assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
+    assert files_in(folder) == sorted([*FILES, *TWINS])
     verify_dataset(folder)
 
 
-def test_its_identity_is_the_hash_of_its_hashes(folder: Path) -> None:
-    assert dataset_sha256(folder) == hashlib.sha256((folder / HASHES).read_bytes()).hexdigest()
+def test_every_file_has_its_hash(folder: Path) -> None:
+    hashed = {line.split("  ")[1] for line in (folder / HASHES).read_text(encoding="ascii").splitlines()}
+    assert hashed == {*FILES, *TWINS} - {HASHES}
 
 
-@pytest.mark.parametrize("name", ["train.jsonl", CARD])
+def test_its_identity_is_the_hash_of_its_hashes_and_the_twins_add_nothing(folder: Path) -> None:
+    identity = dataset_sha256(folder)
+    write_dataset(folder, WITHOUT_TWINS)
+    assert identity == hashlib.sha256((folder / HASHES).read_bytes()).hexdigest() == dataset_sha256(folder)
+
+
+def test_a_dataset_without_twins_leaves_none_of_an_earlier_one(folder: Path) -> None:
+    write_dataset(folder, WITHOUT_TWINS)
+    assert files_in(folder) == sorted(FILES)
+    verify_dataset(folder)
+
+
+@pytest.mark.parametrize("name", ["train.jsonl", CARD, "parquet/train.parquet"])
 def test_a_changed_file_is_named(folder: Path, name: str) -> None:
     (folder / name).write_text("other\n", encoding="utf-8")
     with pytest.raises(DatasetError, match=name):
@@ -97,6 +121,13 @@ def test_other_files_with_the_names_of_ours_are_refused_too(tmp_path: Path) -> N
     assert (tmp_path / CARD).read_text(encoding="utf-8") == "my project"
 
 
+def test_a_folder_of_other_parquet_files_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "parquet").mkdir()
+    (tmp_path / "parquet" / "sales.parquet").write_bytes(b"PAR1")
+    with pytest.raises(DatasetError, match=r"parquet/sales\.parquet"):
+        write_dataset(tmp_path, CONTENTS)
+
+
 def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "dataset"
     path.write_text("a file", encoding="utf-8")
@@ -111,18 +142,18 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_leaves_the_earlier_dataset_as_it_was(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_text = Path.write_text
+    write_bytes = Path.write_bytes
 
-    def fill_up(path: Path, *args: object, **kwargs: object) -> int:
+    def fill_up(path: Path, data: bytes) -> int:
         if path.name == f".{CEILINGS}.tmp":
             raise OSError(errno.ENOSPC, "No space left on device")
-        return write_text(path, *args, **kwargs)  # type: ignore[arg-type]
+        return write_bytes(path, data)
 
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    monkeypatch.setattr(Path, "write_text", fill_up)
+    before = {name: (folder / name).read_bytes() for name in files_in(folder)}
+    monkeypatch.setattr(Path, "write_bytes", fill_up)
     with pytest.raises(DatasetError, match="No space left on device"):
-        write_dataset(folder, {name: f"new {text}" for name, text in CONTENTS.items()})
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+        write_dataset(folder, {name: f"new {content!r}" for name, content in CONTENTS.items()})
+    assert {name: (folder / name).read_bytes() for name in files_in(folder)} == before
 
 
 def test_a_dataset_without_its_hashes_does_not_verify(folder: Path, tmp_path: Path) -> None:
@@ -134,7 +165,9 @@ def test_a_dataset_without_its_hashes_does_not_verify(folder: Path, tmp_path: Pa
 
 
 def test_what_a_killed_run_left_does_not_stand_in_the_way(tmp_path: Path) -> None:
-    (tmp_path / ".train.jsonl.tmp").write_text("half", encoding="utf-8")
+    (tmp_path / "parquet").mkdir()
+    for name in (".train.jsonl.tmp", "parquet/.train.parquet.tmp"):
+        (tmp_path / name).write_text("half", encoding="utf-8")
     write_dataset(tmp_path, CONTENTS)
     verify_dataset(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(FILES)
+    assert files_in(tmp_path) == sorted([*FILES, *TWINS])
