@@ -12,6 +12,7 @@ import dataclasses
 import math
 import types
 import typing
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,11 +25,20 @@ from promethios.ontology.governance_ontology import load_ontology
 from promethios.ontology.section import load_yaml
 
 CONFIG_DIR: Final = Path(__file__).parent
+VALUE_EMBEDDINGS: Final = ("smooth", "bins")
+TRAINABLE: Final = ("modules", "lora", "full")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSection:
-    """Shape of the model. Layer numbers are 1-based; a list that is absent is placed by depth."""
+    """Shape of the model. Layer numbers are 1-based; a list that is absent is placed by depth.
+
+    from_pretrained: a Hugging Face folder or hub id whose weights and tokenizer to start from; the shape must be its
+    own, with vocab_size grown by the reserved tokens where it has no spare rows. head_dim: hidden_size /
+    num_attention_heads when absent. value_embedding: "smooth", numbers as one function of their value, or "bins", an
+    ordinary row for each. governance_modules: False leaves out everything between the layers; the heads stay.
+    num_principles: slots of each framework, at least as many as the ontology has principles in it.
+    """
 
     vocab_size: int
     hidden_size: int
@@ -36,10 +46,14 @@ class ModelSection:
     num_layers: int
     num_attention_heads: int
     num_key_value_heads: int
+    from_pretrained: str | None = None
+    head_dim: int | None = None
     context_length: int = 2048
     rope_theta: float = 10000.0
     qk_norm: bool = False
     tie_word_embeddings: bool = False
+    value_embedding: str = "smooth"
+    governance_modules: bool = True
     governance_layers: list[int] | None = None
     veritas_layers: list[int] | None = None
     tool_layers: list[int] | None = None
@@ -53,7 +67,7 @@ class ModelSection:
 
 @dataclass(frozen=True, kw_only=True)
 class LossWeights:
-    """Weights of the parts of the loss; `language` covers the response only."""
+    """Weights of the parts of the loss; `language` covers the response only, the last two counterfactual twins."""
 
     language: float = 1.0
     decision: float = 1.0
@@ -61,16 +75,54 @@ class LossWeights:
     uncertainty: float = 0.2
     bias: float = 0.2
     tool: float = 0.1
+    monotonicity: float = 0.1
+    invariance: float = 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One stage of training on a pretrained backbone.
+
+    train: "modules" (the backbone is frozen; governance modules, heads and new embedding rows move), "lora" (besides,
+    adapters of rank `lora_rank` on attention and MLP, merged in every saved folder) or "full" (everything).
+    learning_rate, epochs: the section's when absent.
+    """
+
+    train: str
+    learning_rate: float | None = None
+    epochs: float | None = None
+    lora_rank: int = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preservation:
+    """Keep a pretrained backbone's behaviour: KL to it, in nats a token, on chat without a header.
+
+    data: a .jsonl file with `messages` on each line; the training conversations without their header when absent.
+    """
+
+    weight: float = 0.1
+    data: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSection:
-    """How to train. `batch_size` counts packed sequences per device and micro step."""
+    """How to train. `batch_size` counts packed sequences per device and micro step.
+
+    effective_batch_size: what batch_size x gradient_accumulation_steps x ranks is meant to be, in packed sequences;
+    `promethios plan` refuses a node on which it is something else.
+    stages: one after the other; absent: everything trains at once. preservation: on by default with
+    model.from_pretrained; weight 0 turns it off.
+    decision_loss: soft_label (cross-entropy to the posterior) or defer (cost-sensitive). counterfactual_share: tokens
+    that counterfactual twins add, as a share of the training tokens; 0 for none. self_question_share: of the examples,
+    which hold their self-questions as hidden rounds.
+    """
 
     epochs: float = 3.0
     max_steps: int | None = None
     batch_size: int = 1
     gradient_accumulation_steps: int = 1
+    effective_batch_size: int | None = None
     sequence_length: int = 2048
     learning_rate: float
     lr_scheduler: str = "cosine"
@@ -88,7 +140,28 @@ class TrainingSection:
     save_steps: int = 100
     save_total_limit: int = 2
     seed: int = 42
+    decision_loss: str = "soft_label"
+    counterfactual_share: float = 0.15
+    self_question_share: float = 0.3
+    stages: list[Stage] | None = None
+    preservation: Preservation | None = None
     loss_weights: LossWeights = field(default_factory=LossWeights)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreferenceSection:
+    """How `promethios align` learns from preferences; everything else is as in `training`.
+
+    beta: how much a departure from the model before costs. anchor: weight of the preferred responses' own language
+    loss. replay_share: original data among all examples. learning_rate: a tenth of the training's when absent.
+    """
+
+    beta: float = 0.1
+    anchor: float = 0.2
+    replay_share: float = 0.3
+    learning_rate: float | None = None
+    epochs: float = 1.0
+    batch_size: int = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +178,7 @@ class RunConfig:
 
     model: ModelSection
     training: TrainingSection
+    preference: PreferenceSection = field(default_factory=PreferenceSection)
     governance: GovernanceSection = field(default_factory=GovernanceSection)
 
     def to_mapping(self) -> dict[str, Any]:
@@ -113,7 +187,7 @@ class RunConfig:
 
 
 def load_run_config(name_or_path: str, overrides: Mapping[str, str] | None = None) -> RunConfig:
-    """Load a configuration by preset name ("nano", "8b") or path, then apply `section.key` -> YAML text overrides.
+    """Load a configuration by preset name (`preset_names`) or path, then apply `section.key` -> YAML text overrides.
 
     Raises ConfigError naming file, dotted key, value and what is allowed.
     """
@@ -122,18 +196,23 @@ def load_run_config(name_or_path: str, overrides: Mapping[str, str] | None = Non
         raw = load_yaml(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
+    return parse_run_config(raw, str(path), overrides)
+
+
+def parse_run_config(raw: Any, where: str, overrides: Mapping[str, str] | None = None) -> RunConfig:
+    """Check a configuration given as plain data, as `RunConfig.to_mapping` returns it; see `load_run_config`."""
     if not isinstance(raw, dict):
-        raise ConfigError(f"{path}: must hold the sections model, training and governance")
+        raise ConfigError(f"{where}: must hold the sections model, training and governance")
     for key, text in (overrides or {}).items():
         _apply_override(raw, key, text)
-    config = _parse(RunConfig, raw, str(path), "")
+    config = _parse(RunConfig, raw, where, "")
     for key, problem in _problems(config):
-        raise ConfigError(f"{path}: {key} {problem}")
+        raise ConfigError(f"{where}: {key} {problem}")
     return config
 
 
 def preset_names() -> list[str]:
-    """Return the names of the shipped configurations: "8b", "nano"."""
+    """Return the names of the shipped configurations."""
     return sorted(
         p.name.removeprefix("config_").removesuffix("_governance.yaml")
         for p in CONFIG_DIR.glob("config_*_governance.yaml")
@@ -191,6 +270,9 @@ def _convert(hint: Any, value: Any, where: str, dotted: str) -> Any:
         hint = next(option for option in typing.get_args(hint) if option is not type(None))
     if dataclasses.is_dataclass(hint):
         return _parse(typing.cast(type[Any], hint), value, where, dotted + ".")
+    entry = typing.get_args(hint)[0] if typing.get_origin(hint) is list else None
+    if dataclasses.is_dataclass(entry) and isinstance(value, list):
+        return [_convert(entry, item, where, f"{dotted}[{index}]") for index, item in enumerate(value)]
     if hint is float and isinstance(value, str):
         # YAML 1.1 reads 5e-5, the seed's spelling, as a string.
         with contextlib.suppress(ValueError):
@@ -214,6 +296,8 @@ def _check(hint: Any, value: Any) -> tuple[str, bool]:
         return "a word", isinstance(value, str)
     if hint == list[int]:
         return "a list of whole numbers", isinstance(value, list) and all(_check(int, x)[1] for x in value)
+    if typing.get_origin(hint) is list:
+        return "a list of mappings", False  # a list was read entry by entry
     return "a mapping from name to number", isinstance(value, dict) and all(_check(float, x)[1] for x in value.values())
 
 
@@ -221,6 +305,9 @@ def _problems(config: RunConfig) -> typing.Iterator[tuple[str, str]]:
     """Yield (dotted key, what is wrong and what to do) for values that cannot work."""
     yield from _model_problems(config.model)
     yield from _training_problems(config)
+    yield from _stage_problems(config)
+    yield from _objective_problems(config.training)
+    yield from _preference_problems(config.preference)
     yield from _governance_problems(config.governance)
 
 
@@ -229,30 +316,52 @@ def _model_problems(model: ModelSection) -> typing.Iterator[tuple[str, str]]:
         value = getattr(model, item.name)
         if isinstance(value, int | float) and not isinstance(value, bool) and value <= 0:
             yield f"model.{item.name}", f"is {value}, it must be above 0"
+    yield from _head_problems(model)
+    if model.value_embedding not in VALUE_EMBEDDINGS:
+        yield (
+            "model.value_embedding",
+            f"is {model.value_embedding!r}{nearest(model.value_embedding, VALUE_EMBEDDINGS)}",
+        )
+    yield from _governance_module_problems(model)
+
+
+def _head_problems(model: ModelSection) -> typing.Iterator[tuple[str, str]]:
     if model.hidden_size % model.num_attention_heads:
         yield (
             "model.hidden_size",
             f"{model.hidden_size} is not a multiple of num_attention_heads {model.num_attention_heads}",
         )
-    elif (model.hidden_size // model.num_attention_heads) % 2:
-        yield "model.hidden_size", "gives an odd head size; rotary positions need an even one"
+    elif (model.head_dim or model.hidden_size // model.num_attention_heads) % 2:
+        key = "model.head_dim" if model.head_dim else "model.hidden_size"
+        yield key, "gives an odd head size; rotary positions need an even one"
     if model.num_attention_heads % model.num_key_value_heads:
         yield (
             "model.num_key_value_heads",
             f"{model.num_key_value_heads} does not divide num_attention_heads {model.num_attention_heads}",
         )
+
+
+def _governance_module_problems(model: ModelSection) -> typing.Iterator[tuple[str, str]]:
     if model.anchor_size % model.anchor_heads:
         yield "model.anchor_size", f"{model.anchor_size} is not a multiple of anchor_heads {model.anchor_heads}"
     for name in ("governance_layers", "veritas_layers", "tool_layers"):
         layers = getattr(model, name)
         if layers is not None and not all(1 <= n <= model.num_layers for n in layers):
             yield f"model.{name}", f"is {layers}, layer numbers run from 1 to num_layers {model.num_layers}"
+    counts = Counter(principle.framework for principle in load_ontology().principles.values())
+    framework, most = counts.most_common(1)[0]
+    if model.num_principles < most:
+        yield (
+            "model.num_principles",
+            f"is {model.num_principles}, but the ontology's framework {framework} has {most} principles; give at least"
+            " one slot for each",
+        )
 
 
 def _training_problems(config: RunConfig) -> typing.Iterator[tuple[str, str]]:
     training = config.training
     positive = ("epochs", "max_steps", "batch_size", "gradient_accumulation_steps", "sequence_length", "learning_rate")
-    for name in (*positive, "logging_steps", "save_steps", "save_total_limit"):
+    for name in (*positive, "effective_batch_size", "logging_steps", "save_steps", "save_total_limit"):
         value = getattr(training, name)
         if value is not None and value <= 0:
             yield f"training.{name}", f"is {value}, it must be above 0"
@@ -269,9 +378,51 @@ def _training_problems(config: RunConfig) -> typing.Iterator[tuple[str, str]]:
         yield "training.lr_scheduler", f"is {training.lr_scheduler!r}, allowed are cosine, linear, constant_with_warmup"
     if not 0 <= training.warmup_ratio < 1:
         yield "training.warmup_ratio", f"is {training.warmup_ratio}, it must be at least 0 and below 1"
+
+
+def _objective_problems(training: TrainingSection) -> typing.Iterator[tuple[str, str]]:
+    if training.decision_loss not in ("soft_label", "defer"):
+        yield "training.decision_loss", f"is {training.decision_loss!r}, allowed are soft_label, defer"
+    for name in ("counterfactual_share", "self_question_share"):
+        if not 0 <= getattr(training, name) <= 1:
+            yield f"training.{name}", f"is {getattr(training, name)}, it must be from 0 to 1"
     for item in dataclasses.fields(training.loss_weights):
         if getattr(training.loss_weights, item.name) < 0:
             yield f"training.loss_weights.{item.name}", "must not be negative"
+
+
+def _stage_problems(config: RunConfig) -> typing.Iterator[tuple[str, str]]:
+    training, pretrained = config.training, config.model.from_pretrained is not None
+    if training.preservation is not None:
+        if not pretrained:
+            yield "training.preservation", "needs model.from_pretrained: there is no backbone to stay close to"
+        if training.preservation.weight < 0:
+            yield "training.preservation.weight", "must not be negative"
+    if training.stages is not None and not pretrained:
+        yield "training.stages", "needs model.from_pretrained: there is no backbone to train in stages"
+    if training.stages == []:
+        yield "training.stages", "is empty; list stages, or leave it out to train everything at once"
+    for index, stage in enumerate(training.stages or ()):
+        key = f"training.stages[{index}]"
+        if stage.train not in TRAINABLE:
+            yield f"{key}.train", f"is {stage.train!r}{nearest(stage.train, TRAINABLE)}"
+        for name in ("learning_rate", "epochs", "lora_rank"):
+            value = getattr(stage, name)
+            if value is not None and value <= 0:
+                yield f"{key}.{name}", f"is {value}, it must be above 0"
+
+
+def _preference_problems(preference: PreferenceSection) -> typing.Iterator[tuple[str, str]]:
+    for name in ("beta", "learning_rate", "epochs"):
+        value = getattr(preference, name)
+        if value is not None and value <= 0:
+            yield f"preference.{name}", f"is {value}, it must be above 0"
+    if preference.anchor < 0:
+        yield "preference.anchor", "must not be negative"
+    if not 0 <= preference.replay_share < 1:
+        yield "preference.replay_share", f"is {preference.replay_share}, it must be at least 0 and below 1"
+    if preference.batch_size < 2:
+        yield "preference.batch_size", f"is {preference.batch_size}, it must be at least 2: KTO compares within a batch"
 
 
 def _governance_problems(governance: GovernanceSection) -> typing.Iterator[tuple[str, str]]:
