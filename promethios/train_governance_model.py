@@ -10,19 +10,37 @@ checkpoint; Ctrl-C or SIGTERM saves one first.
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from promethios.checkpoint.manifest import newest_verified, read_manifest, verify
 from promethios.cli import run_command
 from promethios.configs.run_config import RunConfig, load_run_config, preset_names
 from promethios.data.example import Example, read_examples
+from promethios.data.feedback import feedback_sha256, read_supervised
 from promethios.data.folder import DEFAULT_DATA_DIR, dataset_sha256, split_path
-from promethios.errors import CheckpointError, ConfigError
+from promethios.errors import ConfigError
+from promethios.training.stages import StageRun, resume_point, stage_runs
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast, TrainingArguments
+
+    from promethios.model.encoding import PromptEncoder
+    from promethios.training.packing import PackedDataset
+    from promethios.training.trainer import GovernanceTrainer
+
+
+class TrainingData(NamedTuple):
+    """What is learned from: the split `train`, pairs for the invariance loss, reviewed answers and their weights."""
+
+    examples: list[Example]
+    pairs: list[Example]
+    reviewed: list[Example]
+    review_weights: list[float]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", default="nano", help=f"YAML file, or a preset: {', '.join(preset_names())}")
     parser.add_argument("--output_dir", type=Path, required=True, help="folder for the model, checkpoints and logs")
     parser.add_argument("--data_dir", type=Path, default=DEFAULT_DATA_DIR, help="dataset folder (default: %(default)s)")
+    parser.add_argument(
+        "--feedback_dir", type=Path, help="reviewers' feedback to learn from, too (promethios feedback)"
+    )
     parser.add_argument(
         "--resume_from_checkpoint",
         default="latest",
@@ -50,13 +71,33 @@ def run(args: argparse.Namespace) -> int:
     config = load_run_config(args.config, _overrides(args.set))
     train_file = split_path(args.data_dir, "train")
     facts = {"dataset_sha256": dataset_sha256(args.data_dir), "config": config.to_mapping()}
-    checkpoint = _checkpoint_to_resume(args.resume_from_checkpoint, args.output_dir, facts)
-    examples = read_examples(train_file)
+    if args.feedback_dir:
+        facts["feedback_sha256"] = feedback_sha256(args.feedback_dir)
+    stages = stage_runs(config, args.output_dir)
+    first, checkpoint = resume_point(args.resume_from_checkpoint, stages, facts, _say)
+    if checkpoint:
+        _say(f"resuming from {checkpoint}")
+    pairs_file = args.data_dir / "train_pairs.jsonl"
+    data = TrainingData(
+        read_examples(train_file),
+        read_examples(pairs_file) if pairs_file.is_file() else [],
+        *(read_supervised(args.feedback_dir) if args.feedback_dir else ([], [])),
+    )
     _prepare_process()
     import torch
 
     try:
-        return _train(config, examples, args.output_dir, checkpoint, facts)
+        for stage in stages[first:]:
+            if len(stages) > 1:
+                _say(f"{stage.name}:")
+            code = _train(config, data, stage, checkpoint, facts | {"stage": stage.name})
+            if code:
+                return code
+            checkpoint = None
+            gc.collect()  # the stage's model and optimizer, before the next one's are made
+            torch.cuda.empty_cache()
+        _say(f"model written to {args.output_dir}; next: promethios evaluate --model_path {args.output_dir}")
+        return 0
     finally:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()  # a rank that just exits aborts the others
@@ -67,32 +108,6 @@ def _overrides(pairs: Sequence[str]) -> dict[str, str]:
         if "=" not in pair:
             raise ConfigError(f"--set {pair}: give section.key=value, for example training.max_steps=50")
     return dict(pair.split("=", 1) for pair in pairs)
-
-
-def _checkpoint_to_resume(choice: str, output_dir: Path, facts: dict[str, Any]) -> Path | None:
-    """Return the verified checkpoint to resume. Raises CheckpointError when it is damaged or of another run."""
-    if choice == "none":
-        return None
-    if choice == "latest":
-        checkpoint, reasons = newest_verified(output_dir)
-        for reason in reasons:
-            _say(f"passed over: {reason}")
-        if checkpoint is None:
-            return None
-    else:
-        checkpoint = Path(choice)
-        if not checkpoint.is_dir():
-            raise CheckpointError(
-                f"--resume_from_checkpoint {choice}: no such folder; give a checkpoint, latest or none"
-            )
-        verify(checkpoint)
-    manifest = read_manifest(checkpoint)
-    if manifest.get("dataset_sha256") != facts["dataset_sha256"]:
-        raise CheckpointError(f"{checkpoint} was trained on other data; give that --data_dir, or another --output_dir")
-    if manifest.get("config", {}).get("model") != facts["config"]["model"]:
-        raise CheckpointError(f"{checkpoint} has another model section; give that --config, or another --output_dir")
-    _say(f"resuming from {checkpoint}")
-    return checkpoint
 
 
 def _prepare_process() -> None:
@@ -116,42 +131,51 @@ def _prepare_process() -> None:
 
 
 def _train(
-    config: RunConfig, examples: list[Example], output_dir: Path, checkpoint: Path | None, facts: dict[str, Any]
+    config: RunConfig, data: TrainingData, stage: StageRun, checkpoint: Path | None, facts: dict[str, Any]
 ) -> int:
     # Imported here: torch and DeepSpeed read the environment that _prepare_process sets.
-    from promethios.model.build import count_parameters, sentinel_config
+    from promethios.model.build import count_parameters
     from promethios.model.encoding import PromptEncoder
-    from promethios.model.tokenizer import train_tokenizer
     from promethios.training.arguments import training_arguments
-    from promethios.training.new_model import new_model
-    from promethios.training.packing import PackCollator, PackedDataset, encode_targets
+    from promethios.training.counterfactuals import add_counterfactuals
+    from promethios.training.new_model import prepare_backbone
+    from promethios.training.packing import PackedDataset, encode_targets
     from promethios.training.progress import ProgressLog, StopOnSignal
-    from promethios.training.trainer import GovernanceTrainer
 
-    training = config.training
-    tokenizer = train_tokenizer(
-        (message["content"] for example in examples for message in example.messages), config.model.vocab_size
+    training = stage.training
+    arguments = training_arguments(training, stage.folder)  # seeds every generator, so before the model is made
+    if stage.backbone is not None:
+        prepare_backbone(config.model, stage, anew=checkpoint is None)
+    encoder = PromptEncoder(_tokenizer(config, data, stage))
+    targets = add_counterfactuals(
+        encoder,
+        data.examples,
+        encode_targets(
+            encoder, data.examples, training.sequence_length, self_question_share=training.self_question_share
+        ),
+        data.pairs,
+        share=training.counterfactual_share,
+        sequence_length=training.sequence_length,
+        seed=training.seed,
     )
-    targets = encode_targets(PromptEncoder(tokenizer), examples, training.sequence_length)
+    targets += encode_targets(encoder, data.reviewed, training.sequence_length, data.review_weights)
     dataset = PackedDataset(targets, training.sequence_length)
-    arguments = training_arguments(training, output_dir)  # seeds every generator, so before the model is made
     sequences_per_step = arguments.train_batch_size * training.gradient_accumulation_steps * arguments.world_size
-    model = new_model(sentinel_config(config.model, tokenizer), arguments.hf_deepspeed_config.config)
     stop = StopOnSignal()
-    trainer = GovernanceTrainer(
-        model=model,
+    trainer = _trainer(
+        config,
+        data,
+        stage,
+        encoder,
+        dataset,
         args=arguments,
-        train_dataset=dataset,
-        data_collator=PackCollator(training.sequence_length, tokenizer.pad_token_id),
-        processing_class=tokenizer,
-        callbacks=[ProgressLog(output_dir / "logs", sequences_per_step * dataset.num_tokens / len(dataset)), stop],
-        loss_weights=training.loss_weights,
+        callbacks=[ProgressLog(stage.folder / "logs", sequences_per_step * dataset.num_tokens / len(dataset)), stop],
         facts=facts,
     )
     parameters = count_parameters(config.model)["total"]
     _say(
-        f"{parameters:,} parameters, {len(examples):,} examples, {dataset.num_tokens:,} tokens in"
-        f" {len(dataset):,} packs of {training.sequence_length}, {arguments.world_size} rank(s)"
+        f"{parameters:,} parameters, {len(data.examples) + len(data.reviewed):,} examples, {dataset.num_tokens:,}"
+        f" tokens in {len(dataset):,} packs of {training.sequence_length}, {arguments.world_size} rank(s)"
     )
     stop.install()
     result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -170,8 +194,60 @@ def _train(
             "world_size": arguments.world_size,
         }
     )
-    _say(f"model written to {output_dir}; next: promethios evaluate --model_path {output_dir}")
     return 0
+
+
+def _tokenizer(config: RunConfig, data: TrainingData, stage: StageRun) -> PreTrainedTokenizerFast:
+    """Return the backbone's tokenizer, or one trained on the texts."""
+    from promethios.model.encoding import PromptEncoder
+    from promethios.model.tokenizer import train_tokenizer
+
+    if stage.backbone is not None:
+        return PromptEncoder.load(stage.backbone).tokenizer
+    texts = (
+        text
+        for example in data.examples
+        for text in (*(message["content"] for message in example.messages), *example.self_questions)
+    )
+    return train_tokenizer(texts, config.model.vocab_size)
+
+
+def _trainer(
+    config: RunConfig,
+    data: TrainingData,
+    stage: StageRun,
+    encoder: PromptEncoder,
+    dataset: PackedDataset,
+    *,
+    args: TrainingArguments,
+    **kwargs: Any,
+) -> GovernanceTrainer:
+    """Return the trainer of a stage, with its model and, beside a backbone, the loss that preserves it."""
+    from promethios.training.new_model import stage_model
+    from promethios.training.packing import PackCollator
+    from promethios.training.preservation import PreservingTrainer, beside, reference
+    from promethios.training.trainer import GovernanceTrainer
+
+    model = stage_model(config.model, stage, encoder.tokenizer, args.hf_deepspeed_config.config)
+    collator = PackCollator(stage.training.sequence_length, encoder.tokenizer.pad_token_id)
+    kwargs |= {
+        "model": model,
+        "args": args,
+        "processing_class": encoder.tokenizer,
+        "loss_weights": stage.training.loss_weights,
+        "decision_loss": stage.training.decision_loss,
+    }
+    preservation = stage.training.preservation
+    if stage.backbone is None or preservation is None or preservation.weight == 0:
+        return GovernanceTrainer(train_dataset=dataset, data_collator=collator, **kwargs)
+    chats, chat_collator = beside(dataset, collator, encoder, preservation, data.examples)
+    return PreservingTrainer(
+        train_dataset=chats,
+        data_collator=chat_collator,
+        backbone=reference(stage, model),
+        weight=preservation.weight,
+        **kwargs,
+    )
 
 
 def _say(text: str) -> None:

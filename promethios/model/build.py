@@ -8,7 +8,9 @@ from transformers import PreTrainedTokenizerFast
 from promethios.configs.run_config import ModelSection
 from promethios.model.configuration import PromethiosConfig
 from promethios.model.governance_sentinel_8b import PromethiosForCausalLM
+from promethios.model.principles import principles_by_framework
 from promethios.model.tokenizer import reserved_ids
+from promethios.ontology.governance_ontology import load_ontology
 
 
 def sentinel_config(section: ModelSection, tokenizer: PreTrainedTokenizerFast | None = None) -> PromethiosConfig:
@@ -21,6 +23,7 @@ def sentinel_config(section: ModelSection, tokenizer: PreTrainedTokenizerFast | 
             "eos_token_id": tokenizer.eos_token_id,
             "pad_token_id": tokenizer.pad_token_id,
         }
+    modules = section.governance_modules
     return PromethiosConfig(
         vocab_size=section.vocab_size,
         hidden_size=section.hidden_size,
@@ -28,20 +31,23 @@ def sentinel_config(section: ModelSection, tokenizer: PreTrainedTokenizerFast | 
         num_hidden_layers=section.num_layers,
         num_attention_heads=section.num_attention_heads,
         num_key_value_heads=section.num_key_value_heads,
+        head_dim=section.head_dim,
         max_position_embeddings=section.context_length,
         rope_parameters={"rope_type": "default", "rope_theta": section.rope_theta},
         qk_norm=section.qk_norm,
         tie_word_embeddings=section.tie_word_embeddings,
-        anchor_layers=section.governance_layers,
-        veritas_layers=section.veritas_layers,
-        tool_layers=section.tool_layers,
+        anchor_layers=section.governance_layers if modules else [],
+        veritas_layers=section.veritas_layers if modules else [],
+        tool_layers=section.tool_layers if modules else [],
         anchor_size=section.anchor_size,
         anchor_heads=section.anchor_heads,
         num_principles=section.num_principles,
+        principles=principles_by_framework(load_ontology()) if modules else None,
         veritas_rank=section.veritas_rank,
         tool_rank=section.tool_rank,
         initializer_range=section.initializer_range,
-        value_function=True,
+        value_function=section.value_embedding == "smooth",
+        reserved_rows=section.from_pretrained is not None,
         architectures=["PromethiosForCausalLM"],
         **ids,
     )
@@ -50,10 +56,10 @@ def sentinel_config(section: ModelSection, tokenizer: PreTrainedTokenizerFast | 
 def count_parameters(section: ModelSection) -> dict[str, int]:
     """Count parameters on the meta device, which allocates nothing: "total", "backbone" and "governance".
 
-    Counted in the exported form, without the value function that training folds into embedding rows.
+    Counted in the exported form, without the parameters that a save folds into embedding rows.
     """
     config = sentinel_config(section)
-    config.value_function = False
+    config.value_function = config.reserved_rows = False
     with torch.device("meta"):
         model = PromethiosForCausalLM(config)
     counts = {name: parameter.numel() for name, parameter in model.named_parameters()}

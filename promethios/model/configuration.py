@@ -13,9 +13,12 @@ class PromethiosConfig(LlamaConfig):
     anchor_layers, veritas_layers, tool_layers: 1-based numbers of the decoder layers after which the module stands;
         None places them by depth (1/3, 2/3, 1; from .75 on; from .83 on), the seed's places scaled.
     anchor_size, anchor_heads, num_principles: width and heads of constitutional attention, slots per framework.
+    principles: framework -> ids of the ontology's principles that its first slots stand for; later slots are free.
     veritas_rank, tool_rank: widths of the two bottlenecks.
     value_function: number tokens are embedded by one smooth function of the value (training form). A saved folder
         always holds the exported form, False, in which the function has been written into ordinary embedding rows.
+    reserved_rows: the rows of the reserved tokens are a parameter of their own (training form beside a backbone whose
+        rows must not move); False in a saved folder, too.
     """
 
     model_type = "promethios"
@@ -30,7 +33,9 @@ class PromethiosConfig(LlamaConfig):
     num_principles: int = 32
     veritas_rank: int = 256
     tool_rank: int = 128
+    principles: dict[str, list[str]] | None = None
     value_function: bool = False
+    reserved_rows: bool = False
 
     def __post_init__(self, **kwargs: object) -> None:
         depth = self.num_hidden_layers

@@ -1,4 +1,8 @@
-"""Examples and prompts as token ids: prompt | header | decision | response."""
+"""Examples and prompts as token ids: prompt | header | decision | response.
+
+With self-questions, hidden rounds of `<|ask|>`, question and answer, end of turn stand between prompt and header: they
+tell of the text alone, the decision position stays the header's last id, and prompt and rounds stay prefix-cacheable.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ from promethios.data.example import Example
 from promethios.errors import ModelFolderError
 from promethios.model.tokenizer import reserved_ids
 from promethios.ontology.governance_ontology import load_ontology
-from promethios.telemetry.header import HeaderDomain
+from promethios.telemetry.header import ASK, HeaderDomain
 from promethios.telemetry.state import GovernanceState
 
 
@@ -21,12 +25,19 @@ from promethios.telemetry.state import GovernanceState
 class EncodedExample:
     """One training sequence.
 
-    ids: prompt, header, decision, response, end of turn. decision_position: index of the header's last id, where the
-    scores are read; the decision id follows it, and the ids after that are what the language loss covers.
+    ids: prompt, self-questions, header, decision, response, end of turn. decision_position: index of the header's last
+    id, where the scores are read; the decision id follows it. question_positions: indices of the self-questions' ids
+    after each `<|ask|>`, end of turn included.
     """
 
     ids: list[int]
     decision_position: int
+    question_positions: tuple[int, ...] = ()
+
+    @property
+    def language_positions(self) -> tuple[int, ...]:
+        """Indices of the ids that the language loss covers: self-questions and response, each with its end of turn."""
+        return (*self.question_positions, *range(self.decision_position + 2, len(self.ids)))
 
 
 class PromptEncoder:
@@ -35,6 +46,7 @@ class PromptEncoder:
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
         self.tokenizer = tokenizer
         self.reserved = reserved_ids(tokenizer)
+        self.ask_id = self.reserved.id(ASK)
 
     @classmethod
     def load(cls, folder: Path) -> PromptEncoder:
@@ -43,22 +55,46 @@ class PromptEncoder:
             raise ModelFolderError(f"{folder}: tokenizer.json is missing; give a folder written by `promethios train`")
         return cls(AutoTokenizer.from_pretrained(folder, local_files_only=True))
 
+    def chat(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
+        """Return a finished conversation without a header, as the backbone's own template writes it."""
+        text = self.tokenizer.apply_chat_template(list(messages), tokenize=False)
+        return self.reserved.scrub(self.tokenizer.encode(text, add_special_tokens=False))
+
     def prompt(
         self, messages: Sequence[Mapping[str, Any]], state: GovernanceState | None, domain: HeaderDomain | None
     ) -> list[int]:
         """Return the chat prompt up to the assistant's turn, then the header: what the model decides on."""
+        return self.request(messages) + self.reserved.header(state, domain)
+
+    def request(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
+        """Return the chat prompt up to the assistant's turn, without a header."""
         text = self.tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
-        chat = self.reserved.scrub(self.tokenizer.encode(text, add_special_tokens=False))
-        return chat + self.reserved.header(state, domain)
+        return self.reserved.scrub(self.tokenizer.encode(text, add_special_tokens=False))
+
+    def example_header(self, example: Example) -> list[int]:
+        """Return an example's header."""
+        domain = load_ontology().domain(example.header_domain).header if example.header_domain else None
+        return self.reserved.header(example.state, domain)
 
     def example_prompt(self, example: Example) -> list[int]:
         """Return an example's prompt and header."""
-        domain = load_ontology().domain(example.header_domain).header if example.header_domain else None
-        return self.prompt(example.messages[:-1], example.state, domain)
+        return self.request(example.request) + self.example_header(example)
 
-    def example(self, example: Example) -> EncodedExample:
-        """Return one example as a training sequence."""
-        prompt = self.example_prompt(example)
-        response = self.tokenizer.encode(example.messages[-1]["content"], add_special_tokens=False)
-        ids = [*prompt, self.reserved.decision(example.decision), *response, self.tokenizer.eos_token_id]
-        return EncodedExample(ids, len(prompt) - 1)
+    def example(self, example: Example, *, self_questions: bool = False) -> EncodedExample:
+        """Return one example as a training sequence, with its self-questions as hidden rounds or without."""
+        ids = self.request(example.request)
+        question_positions: list[int] = []
+        for text in example.self_questions if self_questions else ():
+            asked = self.self_question(self.tokenizer.encode(text, add_special_tokens=False))
+            question_positions += range(len(ids) + 1, len(ids) + len(asked))
+            ids += asked
+        ids += self.example_header(example)
+        decision_position = len(ids) - 1
+        response = self.tokenizer.encode(example.response, add_special_tokens=False)
+        decision = example.decision or example.labels().decision
+        ids += [self.reserved.decision(decision), *response, self.tokenizer.eos_token_id]
+        return EncodedExample(ids, decision_position, tuple(question_positions))
+
+    def self_question(self, text_ids: Sequence[int]) -> list[int]:
+        """Return a hidden round: `<|ask|>`, the ids of question and answer, end of turn."""
+        return [self.ask_id, *text_ids, self.tokenizer.eos_token_id]

@@ -18,26 +18,33 @@ columns from ever being sampled or moving another log-probability. All other res
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
 import torch
+from safetensors.torch import save_file
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, GenerationMixin, initialization
 from transformers.modeling_outputs import ModelOutput
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaModel, LlamaPreTrainedModel, LlamaRMSNorm
 from transformers.models.qwen3.modeling_qwen3 import Qwen3Attention
 
+from promethios.model.adapters import merge_adapters
 from promethios.model.configuration import PromethiosConfig
-from promethios.telemetry.header import NUM_UNCERTAINTY, SCORE_NAMES, ReservedIds
+from promethios.telemetry.header import NUM_UNCERTAINTY, RESERVED_TOKENS, SCORE_NAMES, ReservedIds
 from promethios.telemetry.state import NUMBER_STEPS
 
+VALUE_FUNCTION: Final = "value_function.st"
+"""Beside the weights of a stage that another may follow: the function as such, from which the next one goes on. Tensors
+in safetensors' format, under a name that loaders of weights pass over."""
+NEW_PARAMETERS: Final = ("governance", "value_embedding.", "reserved_rows.")
+"""Parts of the names of the parameters that a plain Llama does not have."""
 SCORE_OFFSET: Final = 100.0
 UNREACHABLE: Final = -1e4
 NUM_FRAMEWORKS: Final = 3
-"""Legal, ethical, safety: the frameworks of the ontology."""
+"""Safety, legal, ethical: the frameworks of the ontology; PromethiosConfig.principles names them in slot order."""
 
 
 def _gated(x: torch.Tensor, gate: torch.Tensor, branch: torch.Tensor) -> torch.Tensor:
@@ -66,14 +73,21 @@ class ConstitutionalAnchor(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return x plus the gated branch."""
+        return _gated(x, self.gate, self.branch(*self.attend(x)))
+
+    def attend(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return slot attention [..., frameworks, heads, principles] and framework weights [..., frameworks]."""
         normed = self.norm(x)
         query = self.query(normed).unflatten(-1, (self.heads, self.head_dim))
         attention = torch.einsum("...hd,fhpd->...fhp", query, self.principle_keys) * self.head_dim**-0.5
-        attention = attention.float().softmax(-1).to(query.dtype)
+        return attention.float().softmax(-1).to(query.dtype), torch.sigmoid(self.framework(normed))
+
+    def branch(self, attention: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        """Return what the principles have to say, [..., hidden], before the gate."""
         answers = torch.einsum("...fhp,fhpd->...fhd", attention, self.principle_values)
-        weights = torch.sigmoid(self.framework(normed))
         mixed = torch.einsum("...f,...fhd->...hd", weights, answers).flatten(-2)
-        return _gated(x, self.gate, self.out(mixed))
+        spoken: torch.Tensor = self.out(mixed)
+        return spoken
 
 
 class EmotionalVeritas(nn.Module):
@@ -186,6 +200,16 @@ class ValueEmbedding(nn.Module):
         return embedded
 
 
+def value_function(state: Mapping[str, torch.Tensor], hidden_size: int) -> ValueEmbedding:
+    """Return the value function, in fp32, of a model's state in the training form."""
+    prefix = "value_embedding."
+    function = ValueEmbedding(hidden_size)
+    function.load_state_dict(
+        {name.removeprefix(prefix): tensor.float() for name, tensor in state.items() if name.startswith(prefix)}
+    )
+    return function
+
+
 class PromethiosDecoderLayer(LlamaDecoderLayer):
     """A Llama layer followed by the governance modules that stand after it."""
 
@@ -267,12 +291,18 @@ class PromethiosForCausalLM(PromethiosPreTrainedModel, GenerationMixin):
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.governance_heads = GovernanceHeads(config)
         self.value_embedding = ValueEmbedding(config.hidden_size) if config.value_function else None
+        self.reserved_rows = nn.Embedding(len(RESERVED_TOKENS), config.hidden_size) if config.reserved_rows else None
         self.reserved = ReservedIds(config.first_reserved_id)
         self.post_init()
 
     def embed(self, input_ids: torch.Tensor) -> torch.Tensor:
         """Embed token ids [batch, time]; in the training form numbers go through the smooth value function."""
         embedded: torch.Tensor = self.model.embed_tokens(input_ids)
+        if self.reserved_rows is not None:
+            offset = input_ids - self.reserved.first
+            is_reserved = (offset >= 0) & (offset < len(RESERVED_TOKENS))
+            rows = self.reserved_rows(offset.clamp(0, len(RESERVED_TOKENS) - 1))
+            embedded = torch.where(is_reserved[..., None], rows.to(embedded.dtype), embedded)
         if self.value_embedding is None:
             return embedded
         step = input_ids - self.reserved.value_ids[0]
@@ -332,33 +362,30 @@ class PromethiosForCausalLM(PromethiosPreTrainedModel, GenerationMixin):
     def save_pretrained(
         self, save_directory: str | Path, state_dict: dict[str, Any] | None = None, **kwargs: Any
     ) -> None:
-        """Save the exported form: the value function is written into ordinary embedding rows and left out.
+        """Save the exported form: what only training has is written into ordinary weights and left out.
 
         So every saved folder, checkpoints included, loads in `from_pretrained` and in vLLM.
         """
-        if self.value_embedding is None:
-            super().save_pretrained(save_directory, state_dict=state_dict, **kwargs)
-            return
-        state = dict(self.state_dict() if state_dict is None else state_dict)
-        function = ValueEmbedding(self.config.hidden_size)
-        function.load_state_dict(
-            {
-                name.removeprefix("value_embedding."): state.pop(name).float()
-                for name in list(state)
-                if name.startswith("value_embedding.")
-            }
-        )
+        state = merge_adapters(self.state_dict() if state_dict is None else state_dict)
         table = state["model.embed_tokens.weight"].clone()
         with torch.no_grad():
-            table[list(self.reserved.value_ids)] = function.to(table.device).rows().to(table.dtype)
+            if self.reserved_rows is not None:
+                table[self.reserved.first : self.reserved.end] = state.pop("reserved_rows.weight").to(table)
+            if self.value_embedding is not None:
+                function = value_function(state, self.config.hidden_size)
+                table[list(self.reserved.value_ids)] = function.to(table.device).rows().to(table.dtype)
+        state = {name: tensor for name, tensor in state.items() if not name.startswith("value_embedding.")}
         state["model.embed_tokens.weight"] = table
         if self.config.tie_word_embeddings:
             state["lm_head.weight"] = table
-        self.config.value_function = False
+        training_form = self.config.value_function, self.config.reserved_rows
+        self.config.value_function = self.config.reserved_rows = False
         try:
             super().save_pretrained(save_directory, state_dict=state, **kwargs)
         finally:
-            self.config.value_function = True
+            self.config.value_function, self.config.reserved_rows = training_form
+        if training_form == (True, True):
+            save_file(function.state_dict(), Path(save_directory) / VALUE_FUNCTION)
 
 
 AutoConfig.register("promethios", PromethiosConfig, exist_ok=True)

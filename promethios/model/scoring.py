@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -31,28 +32,51 @@ def load_model(model_path: Path) -> PromethiosForCausalLM:
     return model
 
 
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model for inference and the encoder of its prompts: loaded once, used for scores and responses alike."""
+
+    model: PromethiosForCausalLM
+    encoder: PromptEncoder
+
+    @classmethod
+    def load(cls, model_path: Path) -> LoadedModel:
+        """Load a model folder. Raises ModelFolderError when it is not whole."""
+        return cls(load_model(model_path), PromptEncoder.load(model_path))
+
+
 def score_examples(
-    model_path: Path, examples: Sequence[Example], *, batch_size: int = 64, progress: bool = True
+    model: Path | LoadedModel, examples: Sequence[Example], *, batch_size: int = 64, progress: bool = True
 ) -> NDArray[np.float32]:
     """Return the raw governance scores of each example's prompt and header, [examples, 18] in SCORE_NAMES order.
 
+    model: a folder, or one that is loaded already.
+    """
+    loaded = model if isinstance(model, LoadedModel) else LoadedModel.load(model)
+    prompts = [loaded.encoder.example_prompt(example) for example in examples]
+    return score_prompts(loaded.model, prompts, batch_size=batch_size, progress=progress)
+
+
+def score_prompts(
+    network: PromethiosForCausalLM, prompts: Sequence[list[int]], *, batch_size: int = 64, progress: bool = True
+) -> NDArray[np.float32]:
+    """Return the raw governance scores at the last id of each prompt, [prompts, 18] in SCORE_NAMES order.
+
     Batches hold prompts of like length. Padding stands on the right, where a causal model cannot see it.
     """
-    model, encoder = load_model(model_path), PromptEncoder.load(model_path)
-    prompts = [encoder.example_prompt(example) for example in examples]
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     scores = np.empty((len(prompts), len(SCORE_NAMES)), dtype=np.float32)
-    no_logits = torch.empty(0, dtype=torch.long, device=model.device)
-    with torch.inference_mode(), tqdm(total=len(prompts), desc="score", unit="example", disable=not progress) as bar:
+    no_logits = torch.empty(0, dtype=torch.long, device=network.device)
+    with torch.inference_mode(), tqdm(total=len(prompts), desc="score", unit="example", disable=None if progress else True) as bar:
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
             width = len(prompts[chosen[-1]])
-            ids = [prompts[i] + [model.config.pad_token_id] * (width - len(prompts[i])) for i in chosen]
+            ids = [prompts[i] + [network.config.pad_token_id] * (width - len(prompts[i])) for i in chosen]
             last = [row * width + len(prompts[i]) - 1 for row, i in enumerate(chosen)]
-            output = model(
-                torch.tensor(ids, device=model.device),
+            output = network(
+                torch.tensor(ids, device=network.device),
                 logit_index=no_logits,
-                score_index=torch.tensor(last, device=model.device),
+                score_index=torch.tensor(last, device=network.device),
                 use_cache=False,
             )
             scores[chosen] = output.governance_scores.cpu().numpy()

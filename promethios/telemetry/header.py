@@ -38,6 +38,8 @@ SCORE_NAMES: Final = (
 
 HEADER_START: Final = "<|gov|>"
 HEADER_END: Final = "<|/gov|>"
+ASK: Final = "<|ask|>"
+"""Opens a hidden round, a question to oneself with its answer, which stands before the header."""
 MISSING: Final = "<|na|>"
 VALUE_TOKENS: Final = tuple(f"<|v:{step:03d}|>" for step in range(NUMBER_STEPS + 1))
 DECISION_TOKENS: Final = tuple(f"<|decide:{name}|>" for name in DECISIONS)
@@ -55,6 +57,7 @@ RESERVED_TOKENS: Final = (
     *(f"<|domain:{slot:02d}|>" for slot in range(NUM_DOMAIN_SLOTS)),
     *DECISION_TOKENS,
     *SCORE_TOKENS,
+    ASK,
 )
 """Every reserved token; its index is its offset from the vocabulary's first reserved id. Append only."""
 

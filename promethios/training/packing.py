@@ -1,59 +1,115 @@
 """Pack examples of different lengths into sequences of one length, so that little of a batch is padding.
 
 Each example keeps its own positions, starting at 0; attention stays inside an example because the model reads restarts
-of position_ids as boundaries. Packs are made once and never cross an example.
+of position_ids as boundaries. Packs are made once and never cross an example. An example and its counterfactual twin
+are one item, so the two are always in the same batch, on the same rank.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final, TypeVar
 
 import torch
 from torch.utils.data import Dataset
 
+from promethios.data.draws import uniforms
 from promethios.data.example import Example
 from promethios.errors import ConfigError
 from promethios.model.encoding import EncodedExample, PromptEncoder
+from promethios.ontology.governance_ontology import load_ontology
+from promethios.telemetry.header import SCORE_NAMES
+
+Number = TypeVar("Number", int, float)
 
 IGNORED = -100
+RAISED: Final = "raised"
+TWIN_KINDS: Final = (RAISED, "stale", "spoof", "bias")
+"""What differs in a twin: a fresh competence reading is raised; a stale one has another value; the text has an attack;
+another group is named. After the first, escalation must not rise; after the others it must not move."""
+
+
+@dataclass(frozen=True, slots=True)
+class Twin:
+    """A counterfactual of an example: prompt and header only. kind: one of TWIN_KINDS."""
+
+    ids: list[int]
+    kind: str
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What an example teaches at its decision position; see `target_vector` for the order."""
+    """What an example teaches at its decision position; see `target_vector` for the order.
+
+    values: None when the example itself teaches nothing and only the comparison with its twin does. review_cost: of
+    its domain, as a share of review and miss cost together. weight: of the example in the loss; 1 on average.
+    """
 
     encoded: EncodedExample
-    values: list[float]
+    values: list[float] | None
+    review_cost: float = 0.5
+    weight: float = 1.0
+    twin: Twin | None = None
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens that it takes in a sequence, with its twin."""
+        return len(self.encoded.ids) + (len(self.twin.ids) if self.twin else 0)
 
 
 def target_vector(example: Example) -> list[float]:
-    """Return an example's 18 soft targets in SCORE_NAMES order, each in [0, 1]."""
-    return [*example.soft_label, example.confidence, *example.uncertainty, *example.bias, float(example.tool)]
+    """Return an example's 18 soft targets in SCORE_NAMES order, each in [0, 1]. Raises DatasetError without labels."""
+    labels = example.labels()
+    return [*labels.soft_label, labels.confidence, *labels.uncertainty, *labels.bias, float(labels.tool)]
 
 
-def encode_targets(encoder: PromptEncoder, examples: Sequence[Example], sequence_length: int) -> list[Target]:
-    """Encode examples. Raises ConfigError naming the first one that is longer than a sequence."""
+def reviewed_vector(example: Example) -> list[float]:
+    """Return the 18 targets of a reviewed answer: its decision; what no reviewer judges is NaN and is not taught."""
+    return [*example.soft_label, *[math.nan] * (len(SCORE_NAMES) - len(example.soft_label))]
+
+
+def encode_targets(
+    encoder: PromptEncoder,
+    examples: Sequence[Example],
+    sequence_length: int,
+    review_weights: Sequence[float] | None = None,
+    *,
+    self_question_share: float = 0.0,
+) -> list[Target]:
+    """Encode examples. Raises ConfigError naming one that is longer than a sequence.
+
+    review_weights: the examples are reviewed answers, and these are their weights in the loss. self_question_share: of
+    the examples, which hold their self-questions; an example's id decides, the same in every run.
+    """
+    review_costs = {name: domain.escalation_threshold for name, domain in load_ontology().domains.items()}
+    most_careful = min(review_costs.values())
     targets = []
-    for example in examples:
-        encoded = encoder.example(example)
+    for index, example in enumerate(examples):
+        asks = uniforms(1, 1, "self_questions", example.id).item() < self_question_share
+        encoded = encoder.example(example, self_questions=asks)
         if len(encoded.ids) > sequence_length:
             raise ConfigError(
                 f"example {example.id} has {len(encoded.ids)} tokens, more than training.sequence_length"
                 f" {sequence_length}; raise it"
             )
-        targets.append(Target(encoded, target_vector(example)))
+        review_cost = review_costs.get(example.domain or "", most_careful)
+        if review_weights is None:
+            targets.append(Target(encoded, target_vector(example), review_cost))
+        else:
+            targets.append(Target(encoded, reviewed_vector(example), review_cost, review_weights[index]))
     return targets
 
 
 def pack(targets: Sequence[Target], sequence_length: int) -> list[list[Target]]:
     """Fill sequences by first-fit over examples in decreasing length; the same input gives the same packs."""
-    order = sorted(range(len(targets)), key=lambda i: (-len(targets[i].encoded.ids), i))
+    order = sorted(range(len(targets)), key=lambda i: (-targets[i].num_tokens, i))
     packs: list[list[Target]] = []
     # Free space -> indices of packs that have exactly that much left; lengths are small integers.
     with_space: dict[int, list[int]] = {}
     for i in order:
-        length = len(targets[i].encoded.ids)
+        length = targets[i].num_tokens
         space = next((s for s in range(length, sequence_length + 1) if with_space.get(s)), None)
         if space is None:
             index, space = len(packs), sequence_length
@@ -70,7 +126,7 @@ class PackedDataset(Dataset[list[Target]]):
 
     def __init__(self, targets: Sequence[Target], sequence_length: int) -> None:
         self.packs = pack(targets, sequence_length)
-        self.num_tokens = sum(len(target.encoded.ids) for target in targets)
+        self.num_tokens = sum(target.num_tokens for target in targets)
 
     def __len__(self) -> int:
         return len(self.packs)
@@ -84,7 +140,9 @@ class PackCollator:
     """Turn packs into one batch of tensors.
 
     input_ids, position_ids: [batch, sequence_length]. logit_index [R]: flattened positions whose next id is part of a
-    response; labels [R]: those ids. score_index [N]: flattened decision positions; targets [N, 18].
+    response or a self-question; labels [R]: those ids; label_weights [R]. score_index [N + M]: flattened decision
+    positions, the N that are taught first; targets [N, 18], review_costs [N], weights [N]. pairs [P, 2]: rows of
+    score_index of an example and of its twin; pair_kinds [P]: indices into TWIN_KINDS.
     """
 
     sequence_length: int
@@ -92,34 +150,66 @@ class PackCollator:
 
     def __call__(self, packs: Sequence[list[Target]]) -> dict[str, torch.Tensor]:
         """Return the batch."""
-        input_ids: list[list[int]] = []
-        position_ids: list[list[int]] = []
-        labels: list[list[int]] = []
-        scores: list[int] = []
-        values: list[list[float]] = []
-        for row in packs:
-            ids: list[int] = []
-            positions: list[int] = []
-            next_ids: list[int] = []
-            for target in row:
-                encoded = target.encoded
-                scores.append(len(input_ids) * self.sequence_length + len(ids) + encoded.decision_position)
-                values.append(target.values)
-                ids += encoded.ids
-                positions += range(len(encoded.ids))
-                response = encoded.decision_position + 1  # the decision id: the response follows it
-                next_ids += [IGNORED] * response + encoded.ids[response + 1 :] + [IGNORED]
-            padding = self.sequence_length - len(ids)
-            input_ids.append(ids + [self.pad_id] * padding)
-            position_ids.append(positions + list(range(padding)))
-            labels.append(next_ids + [IGNORED] * padding)
-        flat = torch.tensor(labels).flatten()
-        logit_index = (flat != IGNORED).nonzero().squeeze(1)
+        rows = [_Row(row, index * self.sequence_length) for index, row in enumerate(packs)]
+        labels = torch.tensor([self._padded(row.next_ids, IGNORED) for row in rows]).flatten()
+        label_weights = torch.tensor([self._padded(row.next_weights, 0.0) for row in rows]).flatten()
+        logit_index = (labels != IGNORED).nonzero().squeeze(1)
+        members = [member for row in rows for member in row.members]
+        taught = [(target, position) for target, position, _ in members if target.values is not None]
+        score_index = [position for _, position in taught]
+        row_of = {position: row for row, position in enumerate(score_index)}
+        pairs, kinds = [], []
+        for target, position, twin_position in members:
+            if target.twin is None:
+                continue
+            for place in (position, twin_position):
+                if place not in row_of:
+                    row_of[place] = len(score_index)
+                    score_index.append(place)
+            pairs.append((row_of[position], row_of[twin_position]))
+            kinds.append(TWIN_KINDS.index(target.twin.kind))
         return {
-            "input_ids": torch.tensor(input_ids),
-            "position_ids": torch.tensor(position_ids),
+            "input_ids": torch.tensor([self._padded(row.ids, self.pad_id) for row in rows]),
+            "position_ids": torch.tensor(
+                [row.positions + list(range(self.sequence_length - len(row.ids))) for row in rows]
+            ),
             "logit_index": logit_index,
-            "labels": flat[logit_index],
-            "score_index": torch.tensor(scores),
-            "targets": torch.tensor(values),
+            "labels": labels[logit_index],
+            "label_weights": label_weights[logit_index],
+            "score_index": torch.tensor(score_index, dtype=torch.long),
+            "targets": torch.tensor([target.values for target, _ in taught]).reshape(-1, len(SCORE_NAMES)),
+            "review_costs": torch.tensor([target.review_cost for target, _ in taught]),
+            "weights": torch.tensor([target.weight for target, _ in taught]),
+            "pairs": torch.tensor(pairs, dtype=torch.long).reshape(-1, 2),
+            "pair_kinds": torch.tensor(kinds, dtype=torch.long),
         }
+
+    def _padded(self, values: list[Number], padding: Number) -> list[Number]:
+        return values + [padding] * (self.sequence_length - len(values))
+
+
+class _Row:
+    """One pack laid out: its ids and, for every target, where its decision and its twin's stand in the batch."""
+
+    def __init__(self, targets: Sequence[Target], offset: int) -> None:
+        self.ids: list[int] = []
+        self.positions: list[int] = []
+        self.next_ids: list[int] = []
+        self.next_weights: list[float] = []
+        self.members: list[tuple[Target, int, int]] = []
+        for target in targets:
+            encoded = target.encoded
+            decision = offset + len(self.ids) + encoded.decision_position
+            self._append(encoded.ids, encoded.language_positions, target.weight)
+            if target.twin is not None:
+                self._append(target.twin.ids, (), 0.0)
+            self.members.append((target, decision, offset + len(self.ids) - 1))
+
+    def _append(self, ids: list[int], language_positions: Sequence[int], weight: float) -> None:
+        self.ids += ids
+        self.positions += range(len(ids))
+        next_ids = [IGNORED] * len(ids)
+        for position in language_positions:
+            next_ids[position - 1] = ids[position]
+        self.next_ids += next_ids
+        self.next_weights += [weight] * len(next_ids)

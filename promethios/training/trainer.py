@@ -6,6 +6,7 @@ import json
 import math
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,14 +29,17 @@ WRITE_ERRORS: Final = (OSError, RuntimeError, SafetensorError)
 class GovernanceTrainer(Trainer):
     """Trainer for PackCollator's batches.
 
-    facts: what every checkpoint's manifest records about the run.
+    decision_loss: a name of objective.DECISION_LOSSES. facts: what every checkpoint's manifest records about the run.
     """
 
-    def __init__(self, *, loss_weights: LossWeights, facts: dict[str, Any], **kwargs: Any) -> None:
+    def __init__(
+        self, *, loss_weights: LossWeights, decision_loss: str = "soft_label", facts: dict[str, Any], **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.remove_callback(PrinterCallback)  # ProgressLog prints
         self.loss_is_scaled_for_ga = False
         self.loss_weights = loss_weights
+        self.decision_loss = decision_loss
         self.facts = facts
         self.staging: Path | None = None
         self._loss_sums: dict[str, torch.Tensor] = {}
@@ -56,12 +60,16 @@ class GovernanceTrainer(Trainer):
             score_index=inputs["score_index"],
             use_cache=False,
         )
-        losses = governance_losses(outputs.logits, inputs["labels"], outputs.governance_scores, inputs["targets"])
-        for name, loss in losses.items():
-            self._loss_sums[name] = self._loss_sums.get(name, 0) + loss.detach()
+        losses = governance_losses(outputs.logits, outputs.governance_scores, inputs, self.decision_loss)
+        self.record(losses)
         self._num_losses += 1
         loss = weighted_sum(losses, self.loss_weights)
         return (loss, outputs) if return_outputs else loss
+
+    def record(self, losses: Mapping[str, torch.Tensor]) -> None:
+        """Add parts of this micro batch's loss to the next log line."""
+        for name, loss in losses.items():
+            self._loss_sums[name] = self._loss_sums.get(name, 0) + loss.detach()
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the parts of the loss (of this rank) to the Trainer's log entry. Raises TrainingError on NaN."""

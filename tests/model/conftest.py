@@ -19,7 +19,7 @@ def tiny_section() -> ModelSection:
         num_key_value_heads=1,
         anchor_size=16,
         anchor_heads=2,
-        num_principles=4,
+        num_principles=7,
         veritas_rank=8,
         tool_rank=8,
     )

@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from promethios.configs.run_config import ModelSection, load_run_config
 from promethios.model.build import count_parameters, sentinel_config
-from promethios.model.governance_sentinel_8b import PromethiosForCausalLM, ValueEmbedding
+from promethios.model.governance_sentinel_8b import PromethiosForCausalLM
 from promethios.telemetry.header import SCORE_NAMES
 
 FIRST_RESERVED = 10
@@ -44,6 +44,16 @@ def test_the_8b_preset_counts_8_billion_parameters_within_3_percent() -> None:
     counts = count_parameters(load_run_config("8b").model)
     assert counts["total"] == pytest.approx(8.0e9, rel=0.03)
     assert counts["governance"] == pytest.approx(46e6, rel=0.1)
+
+
+@pytest.mark.parametrize(("preset", "parameters"), [("13b", 13.0e9), ("30b", 30.0e9)])
+def test_the_larger_presets_count_what_their_names_say_within_2_percent(preset: str, parameters: float) -> None:
+    assert count_parameters(load_run_config(preset).model)["total"] == pytest.approx(parameters, rel=0.02)
+
+
+def test_small_is_three_times_nano() -> None:
+    nano, small = (count_parameters(load_run_config(name).model)["total"] for name in ("nano", "small"))
+    assert 2.8 * nano < small < 4 * nano
 
 
 def test_every_gate_starts_at_zero_and_no_branch_is_dead(model: PromethiosForCausalLM) -> None:
@@ -118,11 +128,42 @@ def test_a_saved_folder_holds_ordinary_rows_and_gives_the_same_output(
         assert torch.equal(loaded(ids).logits, open_model(ids).logits)
 
 
-def test_the_value_function_is_smooth_between_neighbouring_values() -> None:
+@pytest.mark.parametrize("preset", ["nano", "small"])
+def test_neighbouring_values_start_close_together_and_the_curve_does_not_kink(preset: str) -> None:
     torch.manual_seed(0)
-    rows = ValueEmbedding(64).rows()
+    model = PromethiosForCausalLM(sentinel_config(load_run_config(preset).model))
+    rows = model.value_embedding.rows()
+    norm = rows.norm(dim=-1).mean()
     steps = (rows[1:] - rows[:-1]).norm(dim=-1)
-    assert steps.max() < 0.2 * (rows[0] - rows[50]).norm()
+    bends = (rows[2:] - 2 * rows[1:-1] + rows[:-2]).norm(dim=-1)
+    assert steps.max() < 0.15 * norm  # of independent rows: 1.4 times the norm
+    assert steps.max() < 2 * steps.min()
+    assert bends.max() < 0.25 * steps.max()  # of independent rows: 1.7 times the step
+
+
+def test_bins_embed_each_number_by_a_row_of_its_own(tiny_section: ModelSection, tmp_path: Path) -> None:
+    config = sentinel_config(dataclasses.replace(tiny_section, value_embedding="bins"))
+    config.first_reserved_id = FIRST_RESERVED
+    bins = PromethiosForCausalLM(config)
+    assert not [name for name, _ in bins.named_parameters() if name.startswith("value_embedding")]
+    values = torch.tensor([bins.reserved.value_ids])
+    assert torch.equal(bins.embed(values), bins.model.embed_tokens.weight[values])
+    bins.save_pretrained(tmp_path / "bins")
+    smooth = PromethiosForCausalLM(sentinel_config(tiny_section))
+    smooth.save_pretrained(tmp_path / "smooth")
+    tensors = [load_file(tmp_path / name / "model.safetensors") for name in ("bins", "smooth")]
+    assert {k: v.shape for k, v in tensors[0].items()} == {k: v.shape for k, v in tensors[1].items()}
+
+
+def test_without_governance_modules_only_the_heads_are_left_and_they_learn(tiny_section: ModelSection) -> None:
+    config = sentinel_config(dataclasses.replace(tiny_section, governance_modules=False))
+    model = PromethiosForCausalLM(config)
+    assert {name for name, _ in model.named_parameters() if "governance" in name} == {
+        "governance_heads.weight",
+        "governance_heads.bias",
+    }
+    model(ordinary_ids(1, 12)).governance_scores.sum().backward()
+    assert model.governance_heads.weight.grad.abs().sum() > 0
 
 
 def test_gradient_checkpointing_changes_no_gradient(open_model: PromethiosForCausalLM) -> None:

@@ -106,4 +106,5 @@ def test_the_order_of_reserved_tokens_is_frozen() -> None:
     assert places["<|domain:00|>"] == 133
     assert places["<|decide:answer|>"] == 165
     assert places["<|score:ref|>"] == 169
-    assert len(RESERVED_TOKENS) == 188
+    assert places["<|ask|>"] == 188
+    assert len(RESERVED_TOKENS) == 189

@@ -5,15 +5,42 @@ import dataclasses
 import pytest
 import torch
 
-from promethios.configs.run_config import LossWeights
-from promethios.training.objective import governance_losses, weighted_sum
+from promethios.configs.run_config import LossWeights, load_run_config
+from promethios.training.objective import (
+    DECISION_LOSSES,
+    TOLERANCE,
+    defer_loss,
+    escalation_log_odds,
+    governance_losses,
+    weighted_sum,
+)
+from promethios.training.packing import RAISED, TWIN_KINDS
 
-LOGITS, LABELS = torch.zeros(3, 7), torch.tensor([0, 1, 2])
+LOGITS = torch.zeros(3, 7)
+POSTERIOR = torch.tensor([[0.5, 0.2, 0.0, 0.3]])
 
 
-def targets(escalate: float) -> torch.Tensor:
+def batch(escalate: float = 1.0, rows: int = 1, weights: list[float] | None = None) -> dict[str, torch.Tensor]:
     row = [1 - escalate, 0.0, 0.0, escalate, 0.7, *[0.2] * 6, *[0.0] * 6, 1.0]
-    return torch.tensor([row])
+    return {
+        "labels": torch.tensor([0, 1, 2]),
+        "label_weights": torch.ones(3),
+        "targets": torch.tensor([row] * rows).reshape(-1, 18),
+        "review_costs": torch.full((rows,), 0.4),
+        "weights": torch.tensor(weights or [1.0] * rows),
+        "pairs": torch.empty(0, 2, dtype=torch.long),
+        "pair_kinds": torch.empty(0, dtype=torch.long),
+    }
+
+
+def twins(*log_odds: tuple[float, float], kind: str) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """Scores [2n, 18] of pairs with these escalation log-odds, and their batch, in which nothing else is taught."""
+    scores = torch.zeros(2 * len(log_odds), 18)
+    scores[:, 3] = torch.tensor(log_odds).flatten() + torch.tensor(3.0).log()  # three other decisions at 0
+    count = len(log_odds)
+    pairs = torch.arange(2 * count).reshape(-1, 2)
+    kinds = torch.full((count,), TWIN_KINDS.index(kind))
+    return scores, {**batch(rows=0), "pairs": pairs, "pair_kinds": kinds}
 
 
 def logit(p: float) -> float:
@@ -21,33 +48,105 @@ def logit(p: float) -> float:
 
 
 def test_uninformed_scores_cost_what_theory_says() -> None:
-    losses = governance_losses(LOGITS, LABELS, torch.zeros(1, 18), targets(1.0))
+    losses = governance_losses(LOGITS, torch.zeros(1, 18), batch())
     assert losses["language"].item() == pytest.approx(torch.log(torch.tensor(7.0)).item())
     assert losses["decision"].item() == pytest.approx(torch.log(torch.tensor(4.0)).item())
     for name in ("confidence", "uncertainty", "bias", "tool"):
         assert losses[name].item() == pytest.approx(torch.log(torch.tensor(2.0)).item())
 
 
-def test_the_decision_loss_is_least_at_the_true_posterior() -> None:
-    def loss(stated: float) -> float:
-        scores = torch.zeros(1, 18)
-        scores[0, :4] = torch.tensor([1 - stated, 1e-9, 1e-9, stated]).log()
-        return governance_losses(LOGITS, LABELS, scores, targets(0.3))["decision"].item()
+@pytest.mark.parametrize("name", DECISION_LOSSES)
+@pytest.mark.parametrize("review_cost", [0.2, 0.4, 0.7])
+def test_a_decision_loss_is_least_at_the_true_posterior(name: str, review_cost: float) -> None:
+    scores = POSTERIOR.clamp(min=1e-6).log().clone().requires_grad_()
+    costs = torch.tensor([review_cost])
+    at_truth = DECISION_LOSSES[name](scores, POSTERIOR, costs).sum()
+    at_truth.backward()  # type: ignore[no-untyped-call]
+    assert scores.grad is not None and scores.grad.abs().max() < 1e-5
+    for column in (0, 1, 3):
+        for step in (-0.3, 0.3):
+            elsewhere = scores.detach().clone()
+            elsewhere[0, column] += step
+            assert DECISION_LOSSES[name](elsewhere, POSTERIOR, costs).item() > at_truth.item()
 
-    assert loss(0.3) < min(loss(0.2), loss(0.4))
+
+@pytest.mark.parametrize("name", DECISION_LOSSES)
+def test_every_decision_loss_can_be_configured(name: str) -> None:
+    assert load_run_config("nano", {"training.decision_loss": name}).training.decision_loss == name
+
+
+def test_the_defer_loss_is_the_one_of_the_paper_on_the_bent_probabilities() -> None:
+    stated, worth = torch.tensor([0.4, 0.1, 0.1, 0.4]), 1 - 0.4
+    total = stated[:3].sum() + worth
+    bent = torch.cat([stated[:3], torch.tensor([worth])]) / total
+    weights = torch.tensor([0.5, 0.2, 0.0, worth])
+    expected = -(weights * bent.log()).sum()
+    loss = defer_loss(stated.log()[None], POSTERIOR, torch.tensor([0.4]))
+    assert loss.item() == pytest.approx(expected.item())
+    # It defers, s_escalate >= one half, from the cost threshold on.
+    assert bent[3] < 0.5 or stated[3] >= 0.4 - 1e-6
 
 
 def test_the_confidence_loss_is_least_at_the_true_probability() -> None:
     def loss(stated: float) -> float:
         scores = torch.zeros(1, 18)
         scores[0, 4] = logit(stated)
-        return governance_losses(LOGITS, LABELS, scores, targets(0.0))["confidence"].item()
+        return governance_losses(LOGITS, scores, batch())["confidence"].item()
 
     assert loss(0.7) < min(loss(0.6), loss(0.8))
 
 
+def test_weights_scale_what_an_example_teaches() -> None:
+    scores = torch.zeros(2, 18)
+    scores[1, 3] = 5.0
+    first, second = (governance_losses(LOGITS, scores[i : i + 1], batch())["decision"].item() for i in (0, 1))
+    both = governance_losses(LOGITS, scores, batch(rows=2, weights=[1.5, 0.5]))["decision"].item()
+    assert both == pytest.approx((1.5 * first + 0.5 * second) / 2)
+
+
+def test_only_a_rise_after_a_better_reading_costs() -> None:
+    scores, pairs = twins((0.0, 1.0), (0.0, -2.0), kind=RAISED)
+    losses = governance_losses(LOGITS, scores, pairs)
+    assert losses["monotonicity"].item() == pytest.approx(0.5)
+    assert losses["invariance"].item() == 0.0
+
+
+@pytest.mark.parametrize("kind", [kind for kind in TWIN_KINDS if kind != RAISED])
+def test_a_change_beyond_the_tolerance_costs_in_both_directions(kind: str) -> None:
+    scores, pairs = twins((0.0, 1.0), (0.0, -2.0), (1.0, 1.0), kind=kind)
+    losses = governance_losses(LOGITS, scores, pairs)
+    assert losses["invariance"].item() == pytest.approx((3.0 - 2 * TOLERANCE[kind]) / 3)
+    assert losses["monotonicity"].item() == 0.0
+
+
+def test_log_odds_are_those_of_the_stated_probability() -> None:
+    scores = torch.cat([POSTERIOR.clamp(min=1e-9).log(), torch.zeros(1, 14)], dim=-1)
+    assert escalation_log_odds(scores).item() == pytest.approx(logit(0.3), abs=1e-5)
+
+
+def test_a_batch_without_twins_or_without_lessons_has_a_gradient_of_zero_for_them() -> None:
+    scores = torch.randn(1, 18, requires_grad=True)
+    losses = governance_losses(LOGITS, scores, batch())
+    (losses["monotonicity"] + losses["invariance"]).backward()
+    assert scores.grad is not None and not scores.grad.any()
+    nothing = {**batch(rows=0), "labels": torch.empty(0, dtype=torch.long), "label_weights": torch.empty(0)}
+    losses = governance_losses(torch.zeros(0, 7), scores[:0], nothing)
+    assert all(loss.item() == 0.0 and loss.requires_grad for name, loss in losses.items() if name != "language")
+
+
 def test_every_part_has_a_weight_and_weights_scale_the_sum() -> None:
-    losses = governance_losses(LOGITS, LABELS, torch.zeros(1, 18), targets(0.5))
-    assert set(losses) == {item.name for item in dataclasses.fields(LossWeights)}
-    only_bias = LossWeights(language=0, decision=0, confidence=0, uncertainty=0, bias=2.0, tool=0)
+    losses = governance_losses(LOGITS, torch.zeros(1, 18), batch(0.5))
+    names = {item.name for item in dataclasses.fields(LossWeights)}
+    assert set(losses) == names
+    only_bias = LossWeights(**{**dict.fromkeys(names, 0.0), "bias": 2.0})
     assert weighted_sum(losses, only_bias).item() == pytest.approx(2 * losses["bias"].item())
+
+
+def test_what_a_reviewer_did_not_judge_is_not_taught() -> None:
+    scores = torch.zeros(1, 18, requires_grad=True)
+    known = batch(0.5)
+    known["targets"][:, 4:] = torch.nan
+    losses = governance_losses(LOGITS, scores, known)
+    sum(losses.values(), torch.zeros(())).backward()  # type: ignore[no-untyped-call]
+    assert scores.grad is not None and scores.grad.isfinite().all()
+    assert not scores.grad[:, 4:].any() and scores.grad[:, :4].any()

@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 
 from promethios.model.encoding import EncodedExample
-from promethios.training.packing import PackCollator, Target, pack
+from promethios.training.packing import TWIN_KINDS, PackCollator, Target, Twin, pack
 
 PAD = 0
 
@@ -44,3 +44,48 @@ def test_indices_run_over_the_flattened_batch() -> None:
     flat = batch["input_ids"].flatten()
     assert flat[batch["score_index"]].tolist() == [11, 11]
     assert torch.equal(flat[batch["logit_index"] + 1], batch["labels"])
+
+
+def test_a_twin_is_packed_behind_its_example_and_compared_with_it() -> None:
+    # ids 10 11 | 12 decision | 13 response; its twin 30 31; then an example without a twin
+    row = [Target(EncodedExample([10, 11, 12, 13], 1), [0.5] * 18, twin=Twin([30, 31], "stale")), target(3, first=20)]
+    assert row[0].num_tokens == 6
+    batch = PackCollator(10, PAD)([row])
+    flat = batch["input_ids"].flatten()
+    assert flat.tolist() == [10, 11, 12, 13, 30, 31, 20, 21, 22, PAD]
+    assert batch["position_ids"].tolist() == [[0, 1, 2, 3, 0, 1, 0, 1, 2, 0]]
+    assert batch["labels"].tolist() == [13]
+    assert batch["targets"].shape == (2, 18)
+    assert flat[batch["score_index"]].tolist() == [11, 21, 31]
+    assert batch["pairs"].tolist() == [[0, 2]]
+    assert [TWIN_KINDS[kind] for kind in batch["pair_kinds"]] == ["stale"]
+
+
+def test_a_pair_that_teaches_nothing_else_has_no_targets() -> None:
+    pair = Target(EncodedExample([10, 11], 1), None, twin=Twin([30, 31, 32], "spoof"))
+    batch = PackCollator(8, PAD)([[pair], [target(4)]])
+    assert batch["targets"].shape == (1, 18)
+    flat = batch["input_ids"].flatten()
+    assert flat[batch["score_index"]].tolist() == [11, 11, 32]  # the one that is taught first
+    assert batch["score_index"].tolist() == [9, 1, 4]
+    assert batch["pairs"].tolist() == [[1, 2]]
+    only_pairs = PackCollator(8, PAD)([[pair]])
+    assert only_pairs["targets"].shape == (0, 18)
+    assert len(only_pairs["labels"]) == len(only_pairs["logit_index"]) == 0
+
+
+def test_an_examples_weight_covers_its_decision_and_its_response() -> None:
+    heavy = Target(EncodedExample([10, 11, 12, 13, 14], 1), [0.5] * 18, weight=2.0)
+    batch = PackCollator(9, PAD)([[heavy, target(4, first=20)]])
+    assert batch["weights"].tolist() == [2.0, 1.0]
+    assert batch["labels"].tolist() == [13, 14, 23]
+    assert batch["label_weights"].tolist() == [2.0, 2.0, 1.0]
+
+
+def test_self_questions_are_labels_too() -> None:
+    # ids 10 | 11 ask, 12 13 question | 14 header's end | 15 decision | 16 17 response
+    asking = Target(EncodedExample(list(range(10, 18)), 4, question_positions=(2, 3)), [0.5] * 18)
+    batch = PackCollator(9, PAD)([[asking]])
+    assert batch["labels"].tolist() == [12, 13, 16, 17]
+    assert batch["logit_index"].tolist() == [1, 2, 5, 6]
+    assert batch["score_index"].tolist() == [4]

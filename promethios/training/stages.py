@@ -1,0 +1,132 @@
+"""Stages of a training: each is a run of its own, in a folder of its own, from where the one before ended.
+
+    OUTPUT/stage-0-backbone/    the pretrained backbone as a model folder of ours
+    OUTPUT/stage-1-modules/     checkpoints, logs and result of the first stage
+    OUTPUT/                     of the last stage: the trained model
+
+Without `training.stages` there is one, in OUTPUT. Every manifest names its stage, so resuming finds the right one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from promethios.checkpoint.manifest import newest_verified, read_manifest, verify
+from promethios.configs.run_config import Preservation, RunConfig, Stage, TrainingSection
+from promethios.errors import CheckpointError
+
+BACKBONE: Final = "stage-0-backbone"
+RESULT: Final = "training_run.json"
+"""Written last into a stage's folder: its presence says that the stage is finished."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageRun:
+    """One stage as it is run.
+
+    train, lora_rank: as in the configuration. training: the section with this stage's learning rate and epochs.
+    start: the model folder that it starts from; None starts from scratch. backbone: the folder of the backbone, or
+    None. folder: where it writes.
+    """
+
+    name: str
+    train: str
+    lora_rank: int
+    training: TrainingSection
+    start: Path | None
+    backbone: Path | None
+    folder: Path
+
+
+def stage_runs(config: RunConfig, output_dir: Path) -> list[StageRun]:
+    """Return the stages in order; the last one writes into `output_dir` itself."""
+    stages = config.training.stages or [Stage(train="full")]
+    backbone = output_dir / BACKBONE if config.model.from_pretrained else None
+    start = backbone
+    runs = []
+    for number, stage in enumerate(stages, 1):
+        name = f"stage-{number}-{stage.train}"
+        folder = output_dir if number == len(stages) else output_dir / name
+        training = dataclasses.replace(
+            config.training,
+            learning_rate=stage.learning_rate or config.training.learning_rate,
+            epochs=stage.epochs or config.training.epochs,
+            preservation=config.training.preservation or (Preservation() if backbone else None),
+        )
+        runs.append(
+            StageRun(
+                name=name,
+                train=stage.train,
+                lora_rank=stage.lora_rank,
+                training=training,
+                start=start,
+                backbone=backbone,
+                folder=folder,
+            )
+        )
+        start = folder
+    return runs
+
+
+def resume_point(
+    choice: str, runs: Sequence[StageRun], facts: Mapping[str, Any], say: Callable[[str], None]
+) -> tuple[int, Path | None]:
+    """Return the index of the stage to run first and the verified checkpoint to go on from, or None to begin it.
+
+    choice: a checkpoint folder; "latest", the newest whole checkpoint of the first stage that is not finished; or
+    "none". Raises CheckpointError for a checkpoint or a finished stage that is damaged or of another run.
+    """
+    if choice == "none":
+        return 0, None
+    if choice != "latest":
+        checkpoint = Path(choice)
+        if not checkpoint.is_dir():
+            raise CheckpointError(
+                f"--resume_from_checkpoint {choice}: no such folder; give a checkpoint, latest or none"
+            )
+        verify(checkpoint)
+        return _stage_of(checkpoint, runs, facts), checkpoint
+    for index, run in enumerate(runs[:-1]):
+        if not (run.folder / RESULT).is_file():
+            return index, _newest(run, index, runs, facts, say)
+        _refuse_another_run(run.folder, json.loads((run.folder / RESULT).read_text(encoding="utf-8")), facts)
+        say(f"{run.name} is finished")
+    return len(runs) - 1, _newest(runs[-1], len(runs) - 1, runs, facts, say)
+
+
+def _newest(
+    run: StageRun, index: int, runs: Sequence[StageRun], facts: Mapping[str, Any], say: Callable[[str], None]
+) -> Path | None:
+    checkpoint, reasons = newest_verified(run.folder)
+    for reason in reasons:
+        say(f"passed over: {reason}")
+    if checkpoint is not None and _stage_of(checkpoint, runs, facts) != index:
+        raise CheckpointError(f"{checkpoint} is not of {run.name}; give another --output_dir")
+    return checkpoint
+
+
+def _stage_of(checkpoint: Path, runs: Sequence[StageRun], facts: Mapping[str, Any]) -> int:
+    manifest = read_manifest(checkpoint)
+    _refuse_another_run(checkpoint, manifest, facts)
+    names = [run.name for run in runs]
+    name = manifest.get("stage")
+    if name not in names:
+        raise CheckpointError(
+            f"{checkpoint} is of stage {name!r}, this configuration has {', '.join(names)}; give that --config, or "
+            "another --output_dir"
+        )
+    return names.index(name)
+
+
+def _refuse_another_run(folder: Path, recorded: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+    if any(recorded.get(name) != facts.get(name) for name in ("dataset_sha256", "feedback_sha256")):
+        raise CheckpointError(
+            f"{folder} was trained on other data; give that --data_dir and --feedback_dir, or another --output_dir"
+        )
+    if recorded.get("config", {}).get("model") != facts["config"]["model"]:
+        raise CheckpointError(f"{folder} has another model section; give that --config, or another --output_dir")
