@@ -1,4 +1,4 @@
-"""Gather a model folder that can be served: weights, calibration, report, model card and lineage that belong together.
+"""Gather a model folder that can be served: weights, calibration, certificate, report, card, lineage.
 
     promethios export --model_path runs/nano --output_path models/promethios-nano
 
@@ -23,6 +23,8 @@ from promethios.cli import run_command
 from promethios.errors import ModelFolderError
 from promethios.evaluation.calibration import FILE_NAME as CALIBRATION
 from promethios.evaluation.calibration import Calibration
+from promethios.evaluation.certificate import FILE_NAME as CERTIFICATE
+from promethios.evaluation.certificate import Certificate
 from promethios.evaluation.files import write_atomically
 from promethios.model.card import model_card
 from promethios.model.folder import REQUIRED_FILES, check_model_folder, read_json, weight_files, weights_sha256
@@ -60,6 +62,7 @@ def export(model_path: Path, output_path: Path) -> dict[str, Any]:
     """
     check_model_folder(model_path)
     calibration = Calibration.load(model_path)
+    Certificate.load(model_path, calibration)
     report = _report_of(calibration.weights_sha256, model_path)
     if output_path.exists() and any(output_path.iterdir()) and not (output_path / LINEAGE).is_file():
         raise ModelFolderError(f"{output_path} is not empty and holds no earlier export; give another --output_path")
@@ -118,7 +121,13 @@ def _report_of(weights: str, model_path: Path) -> dict[str, Any]:
 
 def _copy_parts(source: Path, target: Path) -> None:
     optional = ("generation_config.json", "model.safetensors.index.json", REPORT_PAGE)
-    names = [*REQUIRED_FILES, CALIBRATION, REPORT, *(name for name in optional if (source / name).is_file())]
+    names = [
+        *REQUIRED_FILES,
+        CALIBRATION,
+        CERTIFICATE,
+        REPORT,
+        *(name for name in optional if (source / name).is_file()),
+    ]
     for path in [*weight_files(source), *(source / name for name in names)]:
         shutil.copyfile(path, target / path.name)
 
@@ -133,6 +142,7 @@ def _lineage(model_path: Path, exported: Path, report: dict[str, Any]) -> dict[s
         "training_run": run,
         "weights_sha256": weights_sha256(exported),
         "calibration_sha256": _sha256(exported / CALIBRATION),
+        "certificate_sha256": _sha256(exported / CERTIFICATE),
         "evaluation_report_sha256": _sha256(exported / REPORT),
         "gates_hold": report["passed"],
     }

@@ -1,58 +1,57 @@
-"""Measure a model against its baselines, calibrate it and write the report.
+"""Measure a model against its baselines, calibrate and certify it and write the report.
 
     promethios evaluate --model_path runs/nano --num_examples 1000
 
-Writes governance_calibration.json into the model folder (tied to the hash of its weights) and the report as JSON and as
-one HTML file. The exit code tells whether the gates hold: 0 when all do, 1 when one does not, 2 for a mistake in what
-was asked for. What is measured and how is in promethios/evaluation/README.md.
+Writes governance_calibration.json and governance_certificate.json into the model folder (tied to the hash of its
+weights) and the report as JSON and as one HTML file. The exit code tells whether the gates hold: 0 when all do, 1 when
+one does not, 2 for a mistake in what was asked for. What is measured and how is in promethios/evaluation/README.md.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import importlib.metadata
 import json
+import os
 import platform
 import shlex
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from promethios import __version__
 from promethios.cli import run_command
-from promethios.data.example import Example, read_examples
-from promethios.data.folder import CEILINGS, DEFAULT_DATA_DIR, dataset_sha256, split_path, verify_dataset
+from promethios.data.chat_endpoint import ChatEndpoint
+from promethios.data.example import Example
+from promethios.data.folder import CEILINGS, DEFAULT_DATA_DIR, dataset_sha256, verify_dataset
 from promethios.errors import ConfigError, DatasetError
-from promethios.evaluation import calibration as calibration_file
-from promethios.evaluation.calibration import Calibration, escalation_log_odds
+from promethios.evaluation.calibration import Calibration, calibration_sha256
+from promethios.evaluation.certificate_fit import CertificationSample
+from promethios.evaluation.chat_baseline import ChatBaseline
 from promethios.evaluation.console import console_table
+from promethios.evaluation.decisions import Baseline
+from promethios.evaluation.evaluation_data import EvaluationData, read_evaluation_data
+from promethios.evaluation.external_sets import evaluation as external_sets
 from promethios.evaluation.files import write_atomically
 from promethios.evaluation.intervals import FloatArray
-from promethios.model.folder import check_model_folder, weights_sha256
-from promethios.ontology.governance_ontology import load_ontology
+from promethios.evaluation.recalibration import calibrated, write_calibration_and_certificate
+from promethios.model.folder import check_model_folder
+
+if TYPE_CHECKING:
+    from promethios.evaluation.evaluated_set import EvaluatedSet
+    from promethios.evaluation.text_quality import JudgedResponse
+    from promethios.model.scoring import LoadedModel
 
 DEFAULT_NUM_EXAMPLES = 1000
 DEFAULT_NUM_RESPONSES = 200
 REPORT_NAME = "evaluation_report.json"
 NUM_STEPS = 7
-
-
-@dataclass(frozen=True)
-class Splits:
-    """The examples of one evaluation."""
-
-    train: list[Example]
-    calibration: list[Example]
-    test: list[Example]
-    held_out: list[Example]
 
 
 class Progress:
@@ -77,7 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--num_examples",
         type=int,
         default=DEFAULT_NUM_EXAMPLES,
-        help="how many test examples to evaluate on (default: %(default)s)",
+        help="how many examples, or pairs, of each test set to evaluate on (default: %(default)s)",
     )
     parser.add_argument(
         "--output_path", type=Path, help=f"report file, ending in .json (default: {REPORT_NAME} in the model folder)"
@@ -92,19 +91,42 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=int, default=0, help="of the choice of examples and the bootstrap (default: %(default)s)"
     )
+    parser.add_argument(
+        "--compare_model",
+        action="append",
+        default=[],
+        metavar="NAME=PATH",
+        help="another Promethios model folder to compare with on the same examples; may be repeated",
+    )
+    parser.add_argument("--compare_url", help="OpenAI-compatible URL of a language model to compare with")
+    parser.add_argument("--compare_name", help="the model's name at --compare_url")
+    parser.add_argument(
+        "--compare_key_variable", metavar="VARIABLE", help="environment variable with the key for --compare_url"
+    )
+    parser.add_argument(
+        "--self_questioning",
+        action="store_true",
+        help="measure on `test` too what hidden rounds of self-questioning change and cost",
+    )
+    external_sets.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate, write calibration and report; returns 0 when every gate holds, 1 when one does not."""
+    if external_sets.is_asked_for(args):
+        output_path = _checked_output_path(args.output_path or external_sets.DEFAULT_OUTPUT)
+        return external_sets.evaluate_external_set(args, output_path, _chat_endpoint(args))
     progress = Progress()
     progress.step("checking folders and reading the dataset")
     _require_sensible_counts(args)
     check_model_folder(args.model_path)
     _require_writable(args.model_path)
-    output_path = _checked_output_path(args)
+    output_path = _checked_output_path(args.output_path or args.model_path / REPORT_NAME)
+    endpoint = _chat_endpoint(args)
+    folders = _compared_folders(args)
     verify_dataset(args.data_dir)
-    splits, notes = _read_splits(args)
-    report = _evaluate(args, splits, notes, progress)
+    data = read_evaluation_data(args.data_dir, args.num_examples, args.seed)
+    report = _evaluate(args, data, folders, endpoint, progress)
     progress.step("writing the report")
     for path in {output_path, args.model_path / REPORT_NAME}:  # beside the weights too: it is part of their lineage
         _write_report(report, path)
@@ -118,8 +140,7 @@ def _require_sensible_counts(args: argparse.Namespace) -> None:
             raise ConfigError(f"--{name} {getattr(args, name)}: give a whole number of {least} or more")
 
 
-def _checked_output_path(args: argparse.Namespace) -> Path:
-    path: Path = args.output_path or args.model_path / REPORT_NAME
+def _checked_output_path(path: Path) -> Path:
     if path.suffix != ".json":
         raise ConfigError(f"--output_path {path}: give a name that ends in .json; the HTML report goes beside it")
     if path.is_dir():
@@ -141,100 +162,158 @@ def _require_writable(folder: Path) -> None:
         raise ConfigError(f"folder {folder} cannot be written to: {error.strerror}") from None
 
 
-def _read_splits(args: argparse.Namespace) -> tuple[Splits, list[str]]:
-    """Read the splits; draw the examples to evaluate on. Returns notes on what was asked for and not there."""
-    paths = {
-        name: split_path(args.data_dir, name) for name in ("train", "calibration", "test", "test_held_out_domains")
-    }
-    rng = np.random.default_rng(args.seed)
-    notes = []
-    drawn = {}
-    for name in ("test", "test_held_out_domains"):
-        examples = read_examples(paths[name])
-        if args.num_examples > len(examples):
-            notes.append(f"{args.num_examples} examples were asked for; {name} has {len(examples)}, all were used.")
-        chosen = rng.permutation(len(examples))[: args.num_examples]
-        drawn[name] = [examples[index] for index in sorted(chosen.tolist())]
-    splits = Splits(
-        train=read_examples(paths["train"]),
-        calibration=read_examples(paths["calibration"]),
-        test=drawn["test"],
-        held_out=drawn["test_held_out_domains"],
-    )
-    shared = {example.family for example in splits.test} & {example.family for example in splits.train}
-    if shared:
-        notes.append(
-            f"{len(shared)} scenario families are in the training split and the test split: scores are too good."
-        )
-    return splits, notes
+def _chat_endpoint(args: argparse.Namespace) -> ChatEndpoint | None:
+    """Return what --compare_url asks. Raises ConfigError for an option that is missing or has no use."""
+    if not args.compare_url:
+        for option in ("compare_name", "compare_key_variable"):
+            if getattr(args, option):
+                raise ConfigError(f"--{option} is about --compare_url, which is not given; give both or neither")
+        return None
+    if not args.compare_name:
+        raise ConfigError("--compare_url needs --compare_name, the model's name there")
+    variable = args.compare_key_variable
+    if variable and not os.environ.get(variable):
+        raise ConfigError(f"--compare_key_variable {variable}: the environment holds no such variable; set it")
+    key = os.environ[variable] if variable else None
+    return ChatEndpoint(args.compare_url, args.compare_name, key, key_option="--compare_key_variable")
 
 
-def _evaluate(args: argparse.Namespace, splits: Splits, notes: list[str], progress: Progress) -> dict[str, Any]:
+def _compared_folders(args: argparse.Namespace) -> list[tuple[str, Path]]:
+    """Return name and folder of each --compare_model. Raises ConfigError, or ModelFolderError for a bad folder."""
+    folders = []
+    for text in args.compare_model:
+        name, _, path = text.partition("=")
+        if not name or not path:
+            raise ConfigError(f"--compare_model {text!r}: give NAME=PATH, such as plain=runs/plain")
+        check_model_folder(Path(path))
+        folders.append((name, Path(path)))
+    return folders
+
+
+def _evaluate(
+    args: argparse.Namespace,
+    data: EvaluationData,
+    folders: Sequence[tuple[str, Path]],
+    endpoint: ChatEndpoint | None,
+    progress: Progress,
+) -> dict[str, Any]:
     # torch and scikit-learn take seconds to import: after the checks, so that a mistake is told at once.
-    from promethios.evaluation.baselines import fit_baselines
-    from promethios.evaluation.evaluated_set import EvaluatedSet
+    from promethios.evaluation.certified_answers import Certification
     from promethios.evaluation.report import Findings, build_report
-    from promethios.evaluation.text_quality import ResponseJudge, response_sample
-    from promethios.model.generation import generate_responses
+    from promethios.evaluation.robustness import Probes, robustness_measures
+    from promethios.model.scoring import LoadedModel
+
+    model = LoadedModel.load(args.model_path)
+    probes = Probes.of(data, args.seed)
+    fit, certify = data.calibration.fit, data.calibration.certify
+    scores = _scores(model, {"fit": fit, "certify": certify, **data.test_sets, **probes.sets()}, progress)
+
+    progress.step(f"calibrating on {len(fit):,} examples, certifying on {len(certify):,}")
+    dataset = dataset_sha256(args.data_dir)
+    calibration, certificate = write_calibration_and_certificate(
+        args.model_path, dataset, data.calibration, fit_scores=scores["fit"], certify_scores=scores["certify"]
+    )
+    systems, chat = _systems(data, folders, endpoint, dataset, progress)
+    sets = _decided(data, scores, calibration, systems, chat, args.seed)
+    judged, reference = _judged(args, data, sets["test"], model, progress)
+    self_questioning = _self_questioning(model, sets["test"], calibration) if args.self_questioning else None
+
+    progress.step("taking the measures")
+    return build_report(
+        Findings(
+            sets=sets,
+            calibration=calibration,
+            certificate=certificate,
+            certification=Certification(
+                CertificationSample.of(certify), calibration.thresholds, calibration.default_threshold
+            ),
+            certified_on={
+                "model": calibrated(scores["certify"], certify, calibration),
+                **{system.key: system.predict(certify) for system in systems},
+            },
+            robustness=robustness_measures(probes, scores, sets["test"], calibration, certificate, systems, args.seed),
+            judged=judged,
+            reference=reference,
+            ceilings=_read_ceilings(args.data_dir),
+            provenance=_provenance(args, calibration),
+            self_questioning=self_questioning,
+            notes=[*data.notes, *([chat.note()] if chat and chat.num_unreadable else [])],
+        )
+    )
+
+
+def _scores(model: LoadedModel, sets: Mapping[str, list[Example]], progress: Progress) -> dict[str, FloatArray]:
+    """Score every set in one pass; returns the raw scores [n, 18] of each."""
     from promethios.model.scoring import score_examples
 
-    to_score = [*splits.calibration, *splits.test, *splits.held_out]
-    progress.step(f"scoring {len(to_score):,} examples with the model")
-    scores = np.asarray(score_examples(args.model_path, to_score), np.float64)
-    on_calibration, on_test, on_held_out = np.split(scores, np.cumsum([len(splits.calibration), len(splits.test)]))
+    progress.step(f"scoring {sum(map(len, sets.values())):,} prompts with the model")
+    scores = np.asarray(score_examples(model, [example for examples in sets.values() for example in examples]))
+    ends = np.cumsum([len(examples) for examples in sets.values()])
+    return dict(zip(sets, np.split(scores.astype(np.float64), ends[:-1]), strict=True))
 
-    progress.step(f"calibrating on {len(splits.calibration):,} examples")
-    calibration = _fit(args, on_calibration, splits.calibration)
-    calibration.save(args.model_path)
 
-    progress.step(f"fitting the baselines on {len(splits.train):,} examples")
-    baselines = fit_baselines(splits.train)
-    test = EvaluatedSet.of(splits.test, on_test, calibration, baselines, args.seed)
-    held_out = EvaluatedSet.of(splits.held_out, on_held_out, calibration, baselines, args.seed)
+def _systems(
+    data: EvaluationData,
+    folders: Sequence[tuple[str, Path]],
+    endpoint: ChatEndpoint | None,
+    dataset: str,
+    progress: Progress,
+) -> tuple[list[Baseline], ChatBaseline | None]:
+    """Return everything that the model is compared with, the ceiling last; a chat endpoint apart from the others."""
+    from promethios.evaluation.baselines import fit_baselines
+    from promethios.evaluation.compared_model import compared_model
+
+    progress.step(f"fitting the baselines on {len(data.train):,} examples")
+    *rivals, ceiling = fit_baselines(data.train)
+    others = [compared_model(name, path, data.calibration, dataset) for name, path in folders]
+    return [*rivals, *others, ceiling], ChatBaseline(endpoint) if endpoint else None
+
+
+def _decided(
+    data: EvaluationData,
+    scores: Mapping[str, FloatArray],
+    calibration: Calibration,
+    systems: Sequence[Baseline],
+    chat: ChatBaseline | None,
+    seed: int,
+) -> dict[str, EvaluatedSet]:
+    """Let the model and every other system decide on every test set; a chat endpoint is asked about `test` only."""
+    from promethios.evaluation.evaluated_set import EvaluatedSet
+
+    asked = {"test": [chat.baseline()]} if chat else {}
+    return {
+        name: EvaluatedSet.of(
+            examples, scores[name], calibration, [*systems[:-1], *asked.get(name, []), systems[-1]], seed
+        )
+        for name, examples in data.test_sets.items()
+    }
+
+
+def _judged(
+    args: argparse.Namespace, data: EvaluationData, test: EvaluatedSet, model: LoadedModel, progress: Progress
+) -> tuple[list[JudgedResponse], list[JudgedResponse]]:
+    """Generate responses under the deployed decisions and judge them, and the dataset's own."""
+    from promethios.evaluation.text_quality import ResponseJudge, response_sample
+    from promethios.model.generation import generate_responses
 
     sample = response_sample(test.decisions, args.num_responses, args.seed)
     progress.step(f"generating {len(sample)} responses")
     examples, decisions = [test.examples[i] for i in sample], [test.decisions[i] for i in sample]
-    responses = generate_responses(args.model_path, examples, decisions)
-
-    progress.step("taking the measures")
-    judge = ResponseJudge(splits.train, splits.test)
-    reference = [example.response for example in splits.test]
-    return build_report(
-        Findings(
-            test=test,
-            held_out=held_out,
-            calibration=calibration,
-            judged=judge.judge(examples, decisions, responses),
-            reference=judge.judge(splits.test, [example.decision for example in splits.test], reference),
-            ceilings=_read_ceilings(args.data_dir),
-            provenance=_provenance(args, calibration),
-            notes=notes,
-        )
+    responses = generate_responses(model, examples, decisions)
+    judge = ResponseJudge(data.train, data.test)
+    complete = [(example, example.decision) for example in data.test if example.decision and example.response]
+    return judge.judge(examples, decisions, responses), judge.judge(
+        [example for example, _ in complete],
+        [decision for _, decision in complete],
+        [example.response for example, _ in complete],
     )
 
 
-def _fit(args: argparse.Namespace, scores: FloatArray, examples: Sequence[Example]) -> Calibration:
-    from promethios.evaluation.calibration_fit import fit_calibration
+def _self_questioning(model: LoadedModel, test: EvaluatedSet, calibration: Calibration) -> dict[str, Any]:
+    from promethios.evaluation.self_questioning import self_questioning_measures
+    from promethios.model.self_questioning import MAX_ROUNDS, score_with_self_questions
 
-    domains = load_ontology().domains.values()
-    thresholds = {domain.name: domain.escalation_threshold for domain in domains}
-    fitted = fit_calibration(
-        np.array([escalation_log_odds(row) for row in scores.tolist()]),
-        np.array([bool(example.escalate) for example in examples]),
-        [example.header_domain for example in examples],
-    )
-    return Calibration(
-        weights_sha256=weights_sha256(args.model_path),
-        dataset_sha256=dataset_sha256(args.data_dir),
-        num_examples=len(examples),
-        slope=fitted.slope,
-        intercept=fitted.intercept,
-        domain_intercepts=fitted.domain_intercepts,
-        thresholds=thresholds,
-        # Nobody knows what a miss costs in a domain that is not stated, so the most careful threshold holds there.
-        default_threshold=min(thresholds.values()),
-    )
+    return self_questioning_measures(score_with_self_questions(model, test.examples), test, calibration, MAX_ROUNDS)
 
 
 def _read_ceilings(data_dir: Path) -> Any:
@@ -246,14 +325,19 @@ def _read_ceilings(data_dir: Path) -> Any:
 
 
 def _provenance(args: argparse.Namespace, calibration: Calibration) -> dict[str, Any]:
-    options = [f"--{name} {shlex.quote(str(value))}" for name, value in sorted(vars(args).items()) if value is not None]
+    given = [
+        f"--{name}" if value is True else f"--{name} {shlex.quote(str(value))}"
+        for name, values in sorted(vars(args).items())
+        for value in (values if isinstance(values, list) else [values])
+        if value is not None and value is not False
+    ]
     packages = ("numpy", "scikit-learn", "torch", "transformers")
     return {
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": " ".join(["promethios evaluate", *options]),
+        "command": " ".join(["promethios evaluate", *given]),
         "model_path": str(args.model_path),
         "weights_sha256": calibration.weights_sha256,
-        "calibration_sha256": hashlib.sha256((args.model_path / calibration_file.FILE_NAME).read_bytes()).hexdigest(),
+        "calibration_sha256": calibration_sha256(args.model_path),
         "dataset_path": str(args.data_dir),
         "dataset_sha256": calibration.dataset_sha256,
         "seed": args.seed,

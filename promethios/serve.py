@@ -25,6 +25,7 @@ from typing import Final
 from promethios.cli import run_command
 from promethios.errors import ServingError
 from promethios.evaluation.calibration import Calibration
+from promethios.evaluation.certificate import Certificate
 from promethios.model.folder import check_model_folder
 
 SERVED_NAME: Final = "promethios"
@@ -54,7 +55,7 @@ _TELEMETRY_OPTIONS: Final = ("telemetry_file", "telemetry_url", "default_domain"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
     parser.add_argument(
-        "--model_path", type=Path, required=True, help="model folder, calibrated by `promethios evaluate`"
+        "--model_path", type=Path, required=True, help="model folder, calibrated and certified by `promethios evaluate`"
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
     parser.add_argument("--port", type=int, default=8000, help="port to listen on (default %(default)s)")
@@ -88,9 +89,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def check(args: argparse.Namespace) -> None:
-    """Check model folder, calibration and port. Raises a PromethiosError naming what is wrong."""
+    """Check model folder, calibration, certificate and port. Raises a PromethiosError naming what is wrong."""
     check_model_folder(args.model_path)
-    Calibration.load(args.model_path)
+    Certificate.load(args.model_path, Calibration.load(args.model_path))
     _check_port(args.host, args.port)
 
 

@@ -10,15 +10,24 @@ so this module is pure Python: it needs neither numpy nor torch. `calibration_fi
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from promethios.errors import ModelFolderError
-from promethios.evaluation.files import write_atomically
+from promethios.evaluation.files import (
+    SHA256,
+    Rule,
+    is_count,
+    is_number,
+    is_probability,
+    read_part,
+    write_atomically,
+)
 from promethios.model.folder import weights_sha256
 from promethios.ontology.decision import ESCALATE
 
@@ -77,13 +86,7 @@ class Calibration:
         Raises ModelFolderError when it is missing, corrupt, or of other weights than the folder's.
         """
         path = folder / FILE_NAME
-        try:
-            text = path.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            raise ModelFolderError(f"{path} is missing; run `promethios evaluate --model_path {folder}`") from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise ModelFolderError(f"{path} cannot be read: {error}") from None
-        calibration = _from_text(path, text)
+        calibration = cls(**read_part(path, {"format_version": FORMAT_VERSION, "method": METHOD}, _RULES))
         actual = weights_sha256(folder)
         if calibration.weights_sha256 != actual:
             raise ModelFolderError(
@@ -91,6 +94,11 @@ class Calibration:
                 f"{actual[:_SHOWN_HASH]}; run `promethios evaluate --model_path {folder}` to calibrate these weights"
             )
         return calibration
+
+
+def calibration_sha256(folder: Path) -> str:
+    """Return the SHA-256 of the bytes of a model folder's calibration: what certificate and lineage are tied to."""
+    return hashlib.sha256((folder / FILE_NAME).read_bytes()).hexdigest()
 
 
 def escalation_log_odds(scores: Sequence[float]) -> float:
@@ -107,52 +115,16 @@ def _sigmoid(x: float) -> float:
     return odds / (1.0 + odds)
 
 
-def _from_text(path: Path, text: str) -> Calibration:
-    try:
-        content = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ModelFolderError(f"{path}:{error.lineno}: not JSON ({error.msg}); {_REMEDY}") from None
-    if not isinstance(content, dict):
-        raise ModelFolderError(f"{path}: must hold a JSON object; {_REMEDY}")
-    for key, expected in (("format_version", FORMAT_VERSION), ("method", METHOD)):
-        if content.pop(key, None) != expected:
-            raise ModelFolderError(f"{path}: {key} must be {expected!r}; {_REMEDY}")
-    expected_keys = {entry.name for entry in fields(Calibration)}
-    if set(content) != expected_keys:
-        wrong = ", ".join(sorted(set(content) ^ expected_keys))
-        raise ModelFolderError(f"{path}: missing or unknown key(s): {wrong}; {_REMEDY}")
-    for key, (is_right, allowed) in _RULES.items():
-        if not is_right(content[key]):
-            raise ModelFolderError(f"{path}: {key} is {content[key]!r}; it must be {allowed}; {_REMEDY}")
-    return Calibration(**content)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _is_probability(value: Any) -> bool:
-    return _is_number(value) and 0.0 < value < 1.0
-
-
-def _is_sha256(value: Any) -> bool:
-    return isinstance(value, str) and len(value) == 64 and set(value) <= set("0123456789abcdef")
-
-
-_REMEDY: Final = "run `promethios evaluate` again"
-_RULES: Final = {
-    "weights_sha256": (_is_sha256, "64 hexadecimal digits"),
-    "dataset_sha256": (_is_sha256, "64 hexadecimal digits"),
-    "num_examples": (lambda v: isinstance(v, int) and not isinstance(v, bool) and v > 0, "a whole number above 0"),
-    "slope": (lambda v: _is_number(v) and v > 0, "a number above 0"),
-    "intercept": (_is_number, "a number"),
-    "domain_intercepts": (
-        lambda v: isinstance(v, dict) and all(map(_is_number, v.values())),
-        "an object of numbers",
-    ),
+_RULES: Final[Mapping[str, Rule]] = {
+    "weights_sha256": SHA256,
+    "dataset_sha256": SHA256,
+    "num_examples": (lambda v: is_count(v) and v > 0, "a whole number above 0"),
+    "slope": (lambda v: is_number(v) and v > 0, "a number above 0"),
+    "intercept": (is_number, "a number"),
+    "domain_intercepts": (lambda v: isinstance(v, dict) and all(map(is_number, v.values())), "an object of numbers"),
     "thresholds": (
-        lambda v: isinstance(v, dict) and all(map(_is_probability, v.values())),
+        lambda v: isinstance(v, dict) and all(map(is_probability, v.values())),
         "an object of probabilities above 0 and below 1",
     ),
-    "default_threshold": (_is_probability, "a probability above 0 and below 1"),
+    "default_threshold": (is_probability, "a probability above 0 and below 1"),
 }

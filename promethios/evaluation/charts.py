@@ -1,152 +1,221 @@
-"""The report's charts as inline SVG. Colours come from the page's style sheet by class and follow light and dark."""
+"""Charts on two axes as inline SVG: reliability and risk-coverage.
+
+Colours come from the page's style sheet by class and follow light and dark. What a colour says, a line's pattern or a
+mark's shape says too.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from typing import Any, Final
 
-_SIZE: Final = 400.0
-_LEFT: Final = 56.0
+from promethios.evaluation.html_parts import percent
+
+_WIDTH: Final = 400.0
+_LEFT: Final = 80.0
+_RIGHT: Final = 26.0
 _TOP: Final = 12.0
-_HISTOGRAM_TOP: Final = _TOP + _SIZE + 14.0
+_BELOW: Final = 52.0
+_HISTOGRAM_GAP: Final = 14.0
 _HISTOGRAM_HEIGHT: Final = 64.0
-_TICKS: Final = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
-
-_ROW_HEIGHT: Final = 30.0
-_LABEL_WIDTH: Final = 330.0
-_PLOT_WIDTH: Final = 330.0
-_VALUE_WIDTH: Final = 190.0
+_SHARES: Final = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
 
-def reliability_svg(reliability: Mapping[str, Any]) -> str:
-    """Return the reliability diagram: bins with intervals, smoothed curve with its band, diagonal, histogram."""
-    height = _HISTOGRAM_TOP + _HISTOGRAM_HEIGHT + 46.0
-    count = sum(reliability["histogram"])
-    parts = [
-        f'<svg class="chart" viewBox="0 0 {_LEFT + _SIZE + 26:.0f} {height:.0f}" role="img" '
-        'aria-labelledby="reliability-title reliability-text">',
-        '<title id="reliability-title">Reliability diagram</title>',
-        f'<desc id="reliability-text">{escape(_in_words(reliability["bins"], count))}</desc>',
-        *_axes(),
-        f'<line class="diagonal" x1="{_x(0)}" y1="{_y(0)}" x2="{_x(1)}" y2="{_y(1)}"/>',
-        _band(reliability),
-        _line("curve", reliability["grid"], reliability["curve"]),
-        *map(_bin, reliability["bins"]),
-        *_histogram(reliability["histogram"]),
-        "</svg>",
-    ]
-    return "\n".join(parts)
+@dataclass(frozen=True)
+class Frame:
+    """A plotting area in units of the view box: x runs from 0 to 1, y from 0 to `y_most`."""
 
+    height: float
+    y_most: float = 1.0
 
-def gains_svg(systems: Sequence[Mapping[str, Any]]) -> str:
-    """Return the model's accuracy gain over each baseline as points with intervals on one scale."""
-    ends = [system["model_gains"]["accuracy"][end] for system in systems for end in ("low", "high")]
-    low, high = min(0.0, *ends), max(0.0, *ends)
-    margin = 0.06 * (high - low or 1.0)
-    low, high = low - margin, high + margin
+    def x(self, value: float) -> str:
+        """Return the horizontal place of a value."""
+        return f"{_LEFT + value * _WIDTH:.1f}"
 
-    def x(value: float) -> str:
-        return f"{_LABEL_WIDTH + (value - low) / (high - low) * _PLOT_WIDTH:.1f}"
+    def y(self, value: float) -> str:
+        """Return the vertical place of a value."""
+        return f"{_TOP + (1.0 - value / self.y_most) * self.height:.1f}"
 
-    width, height = _LABEL_WIDTH + _PLOT_WIDTH + _VALUE_WIDTH, _ROW_HEIGHT * (len(systems) + 1)
-    zero = x(0.0)
-    parts = [
-        f'<svg class="chart wide" viewBox="0 0 {width:.0f} {height:.0f}" role="img" aria-labelledby="gains-title">',
-        '<title id="gains-title">Accuracy of the model minus accuracy of each baseline, with 95 % intervals</title>',
-        f'<line class="zero" x1="{zero}" y1="0" x2="{zero}" y2="{height - 24:.0f}"/>',
-        f'<text class="tick" x="{zero}" y="{height - 8:.0f}" text-anchor="middle">no difference</text>',
-    ]
-    for row, system in enumerate(systems):
-        gain, y = system["model_gains"]["accuracy"], (row + 0.5) * _ROW_HEIGHT
-        text = f"{100 * gain['value']:+.1f} [{100 * gain['low']:+.1f}, {100 * gain['high']:+.1f}]"
-        kind = "gain" if gain["low"] > 0 else "no-gain"
-        parts += [
-            f'<text x="0" y="{y + 4:.0f}">{escape(system["title"])}</text>',
-            f'<line class="{kind}" x1="{x(gain["low"])}" y1="{y:.1f}" x2="{x(gain["high"])}" y2="{y:.1f}"/>',
-            f'<circle class="{kind}" cx="{x(gain["value"])}" cy="{y:.1f}" r="5"/>',
-            f'<text class="value" x="{width:.0f}" y="{y + 4:.0f}" text-anchor="end">{text} points</text>',
+    def line(self, kind: str, xs: Sequence[float], ys: Sequence[float]) -> str:
+        """Return a line through points."""
+        return f'<polyline class="{kind}" points="{" ".join(self._points(xs, ys))}"/>'
+
+    def band(self, kind: str, xs: Sequence[float], low: Sequence[float], high: Sequence[float]) -> str:
+        """Return the area between two lines."""
+        points = [*self._points(xs, high), *reversed(self._points(xs, low))]
+        return f'<polygon class="{kind}" points="{" ".join(points)}"/>'
+
+    def axes(self, *, x_title: str, y_title: str, y_ticks: Sequence[float], below: float = 0.0) -> list[str]:
+        """Return frame, grid, ticks and titles; below: height of what stands between the frame and the x ticks."""
+        bottom = _TOP + self.height + below
+        parts = [f'<rect class="frame" x="{self.x(0)}" y="{_TOP}" width="{_WIDTH:.0f}" height="{self.height:.0f}"/>']
+        for tick in _SHARES:
+            x = self.x(tick)
+            parts += [
+                f'<line class="grid" x1="{x}" y1="{self.y(0)}" x2="{x}" y2="{_TOP}"/>',
+                f'<text class="tick" x="{x}" y="{bottom + 19:.0f}" text-anchor="middle">{percent(tick, 0)}</text>',
+            ]
+        for tick in y_ticks:
+            y = self.y(tick)
+            parts += [
+                f'<line class="grid" x1="{self.x(0)}" y1="{y}" x2="{self.x(1)}" y2="{y}"/>',
+                f'<text class="tick" x="{_LEFT - 8:.0f}" y="{float(y) + 4:.1f}" text-anchor="end">'
+                f"{percent(tick, 0)}</text>",
+            ]
+        middle = _TOP + self.height / 2
+        return [
+            *parts,
+            f'<text class="axis" x="{_LEFT + _WIDTH / 2:.0f}" y="{bottom + 43:.0f}" text-anchor="middle">'
+            f"{x_title}</text>",
+            f'<text class="axis" transform="translate(16 {middle:.0f}) rotate(-90)" text-anchor="middle">'
+            f"{y_title}</text>",
         ]
-    return "\n".join([*parts, "</svg>"])
+
+    def svg(self, name: str, title: str, text: str, parts: Sequence[str], *, below: float = 0.0) -> str:
+        """Return the whole image. name: unique on the page; title and text: what it shows, for those who cannot see."""
+        height = _TOP + self.height + below + _BELOW
+        return "\n".join(
+            [
+                f'<svg class="chart" viewBox="0 0 {_LEFT + _WIDTH + _RIGHT:.0f} {height:.0f}" role="img" '
+                f'aria-labelledby="{name}-title {name}-text">',
+                f'<title id="{name}-title">{escape(title)}</title>',
+                f'<desc id="{name}-text">{escape(text)}</desc>',
+                *parts,
+                "</svg>",
+            ]
+        )
+
+    def _points(self, xs: Sequence[float], ys: Sequence[float]) -> list[str]:
+        return [f"{self.x(x)},{self.y(y)}" for x, y in zip(xs, ys, strict=True)]
 
 
-def interval_bar(score: Mapping[str, Any]) -> str:
-    """Return a score between 0 and 1 as a bar with its interval and, where there is one, the seed's target."""
-    if score["value"] is None:
-        return ""
-    low, high = score["low"], score["high"]
-    target = score["seed_target"]
-    mark = (
-        ""
-        if target is None
-        else f'<line class="target" x1="{100 * target:.1f}" y1="0" x2="{100 * target:.1f}" y2="12"/>'
+def reliability_svg(reliability: Mapping[str, Any], name: str = "reliability") -> str:
+    """Return the reliability diagram: bins with intervals, smoothed curve with its band, diagonal, histogram.
+
+    name: unique among the page's charts.
+    """
+    frame, below = Frame(height=_WIDTH), _HISTOGRAM_GAP + _HISTOGRAM_HEIGHT
+    axes = frame.axes(
+        x_title="predicted probability of escalation",
+        y_title="how often the expert escalated",
+        y_ticks=_SHARES,
+        below=below,
     )
-    return (
-        '<svg class="bar" viewBox="0 0 100 12" preserveAspectRatio="none" aria-hidden="true">'
-        '<rect class="track" x="0" y="4" width="100" height="4"/>'
-        f'<rect class="fill" x="0" y="4" width="{100 * score["value"]:.1f}" height="4"/>'
-        f'<rect class="interval" x="{100 * low:.1f}" y="1.5" width="{100 * (high - low):.1f}" height="9"/>{mark}</svg>'
-    )
-
-
-def _x(probability: float) -> str:
-    return f"{_LEFT + probability * _SIZE:.1f}"
-
-
-def _y(frequency: float) -> str:
-    return f"{_TOP + (1.0 - frequency) * _SIZE:.1f}"
-
-
-def _axes() -> list[str]:
-    parts = [f'<rect class="frame" x="{_x(0)}" y="{_y(1)}" width="{_SIZE:.0f}" height="{_SIZE:.0f}"/>']
-    bottom = _HISTOGRAM_TOP + _HISTOGRAM_HEIGHT
-    for tick in _TICKS:
-        parts += [
-            f'<line class="grid" x1="{_x(0)}" y1="{_y(tick)}" x2="{_x(1)}" y2="{_y(tick)}"/>',
-            f'<line class="grid" x1="{_x(tick)}" y1="{_y(0)}" x2="{_x(tick)}" y2="{_y(1)}"/>',
-            f'<text class="tick" x="{_LEFT - 8:.0f}" y="{float(_y(tick)) + 4:.1f}" text-anchor="end">{tick:.0%}</text>',
-            f'<text class="tick" x="{_x(tick)}" y="{bottom + 18:.0f}" text-anchor="middle">{tick:.0%}</text>',
-        ]
-    middle = _TOP + _SIZE / 2
-    parts += [
-        f'<text class="axis" x="{_LEFT + _SIZE / 2:.0f}" y="{bottom + 40:.0f}" text-anchor="middle">'
-        "predicted probability of escalation</text>",
-        f'<text class="axis" transform="translate(14 {middle:.0f}) rotate(-90)" text-anchor="middle">'
-        "how often the expert escalated</text>",
+    parts = [
+        *axes,
+        frame.line("diagonal", (0.0, 1.0), (0.0, 1.0)),
+        frame.band("band", reliability["grid"], reliability["low"], reliability["high"]),
+        frame.line("curve", reliability["grid"], reliability["curve"]),
+        *(_bin(frame, item) for item in reliability["bins"]),
+        *_histogram(reliability["histogram"], bottom=_TOP + _WIDTH + below),
     ]
-    return parts
+    text = _bins_in_words(reliability["bins"], sum(reliability["histogram"]))
+    return frame.svg(name, "Reliability diagram", text, parts, below=below)
 
 
-def _band(reliability: Mapping[str, Any]) -> str:
-    upper = [f"{_x(x)},{_y(y)}" for x, y in zip(reliability["grid"], reliability["high"], strict=True)]
-    lower = [f"{_x(x)},{_y(y)}" for x, y in zip(reliability["grid"], reliability["low"], strict=True)]
-    return f'<polygon class="band" points="{" ".join([*upper, *reversed(lower)])}"/>'
+def reliability_key() -> str:
+    """Return what the marks of `reliability_svg` mean."""
+    return _key(
+        ("dot", "bin of equal mass with 95 % interval"),
+        ("band", "smoothed, with 95 % band"),
+        ("line diagonal", "perfect calibration"),
+        ("bar", "number of examples"),
+    )
 
 
-def _line(kind: str, xs: Sequence[float], ys: Sequence[float]) -> str:
-    points = " ".join(f"{_x(x)},{_y(y)}" for x, y in zip(xs, ys, strict=True))
-    return f'<polyline class="{kind}" points="{points}"/>'
+def risk_coverage_svg(
+    curves: Sequence[Mapping[str, Any]], *, served: tuple[float, float], certified: Mapping[str, tuple[float, float]]
+) -> str:
+    """Return the risk-coverage curves of several systems, the model's with its band.
+
+    curves: of `risk_coverage_curves`, the model's first. served: coverage and risk of the model as it is served.
+    certified: key -> coverage and risk of a system that is certified at the common risk limit.
+    """
+    most = max(value for curve in curves for value in curve["risk"])
+    step = 0.02 if most <= 0.1 else 0.05 if most <= 0.3 else 0.1
+    frame = Frame(height=300.0, y_most=step * max(2, math.ceil(most / step - 1e-9)))
+    ticks = [step * index for index in range(round(frame.y_most / step) + 1)]
+    axes = frame.axes(x_title="answered without a person", y_title="missed, of those answered", y_ticks=ticks)
+    model = curves[0]
+    # The end where all is answered is the same for all: what is above the frame is of few answers, and is left out.
+    band = [[min(value, frame.y_most) for value in model[end]] for end in ("low", "high")]
+    parts = [
+        *axes,
+        frame.band("band", model["coverage"], *band),
+        *(frame.line(f"curve {curve['kind']}", curve["coverage"], curve["risk"]) for curve in reversed(curves)),
+        *(
+            _point(frame, f"certified {curve['kind']}", certified[curve["key"]], f"{curve['title']}, certified")
+            for curve in curves
+            if curve["key"] in certified
+        ),
+        _point(frame, "served", served, f"{model['title']}, as served"),
+    ]
+    of_served = (
+        f"As it is served, {model['title']} answers {percent(served[0])} and misses {percent(served[1])} of these"
+    )
+    text = "; ".join([of_served, *map(_curve_in_words, curves)])
+    return frame.svg("risk-coverage", "Risk against coverage", f"{text}.", parts)
 
 
-def _bin(item: Mapping[str, Any]) -> str:
-    x = _x(item["probability"])
-    text = f"{item['count']} examples: predicted {item['probability']:.1%}, escalated {item['frequency']:.1%}"
+def risk_coverage_key(curves: Sequence[Mapping[str, Any]], common_risk_limit: float) -> str:
+    """Return what the marks of `risk_coverage_svg` mean."""
+    model, *others = curves
+    return _key(
+        (f"line {model['kind']}", f"{escape(model['title'])}, with 95 % band"),
+        *((f"line {curve['kind']}", escape(curve["title"])) for curve in others),
+        ("diamond", "as it is served"),
+        ("ring", f"certified to miss {percent(common_risk_limit, 0)} of all, one threshold"),
+    )
+
+
+def _curve_in_words(curve: Mapping[str, Any]) -> str:
+    places = (0.5, 0.75, 1.0)
+    nearest = [min(range(len(curve["coverage"])), key=lambda i: abs(curve["coverage"][i] - place)) for place in places]
+    points = ", ".join(
+        f"{percent(curve['risk'][i])} at {percent(curve['coverage'][i], 0)} answered" for i in dict.fromkeys(nearest)
+    )
+    return f"{curve['title']}: missed {points}"
+
+
+def _point(frame: Frame, kind: str, place: tuple[float, float], title: str) -> str:
+    x, y = float(frame.x(place[0])), float(frame.y(min(place[1], frame.y_most)))
+    text = f"{escape(title)}: answers {percent(place[0])}, missed {percent(place[1])} of these"
+    shape = (
+        f'<polygon points="{x:.1f},{y - 8:.1f} {x + 8:.1f},{y:.1f} {x:.1f},{y + 8:.1f} {x - 8:.1f},{y:.1f}"/>'
+        if kind == "served"
+        else f'<circle cx="{x:.1f}" cy="{y:.1f}" r="6"/>'
+    )
+    return f'<g class="{kind}"><title>{text}</title>{shape}</g>'
+
+
+def _key(*entries: tuple[str, str]) -> str:
+    items = "".join(f'<li><i class="{kind}"></i>{text}</li>' for kind, text in entries)
+    return f'<ul class="key">{items}</ul>'
+
+
+def _bin(frame: Frame, item: Mapping[str, Any]) -> str:
+    x = frame.x(item["probability"])
+    text = f"{item['count']} examples: predicted {percent(item['probability'])}, escalated {percent(item['frequency'])}"
     return (
         f'<g class="bin"><title>{text}</title>'
-        f'<line x1="{x}" y1="{_y(item["low"])}" x2="{x}" y2="{_y(item["high"])}"/>'
-        f'<circle cx="{x}" cy="{_y(item["frequency"])}" r="4"/></g>'
+        f'<line x1="{x}" y1="{frame.y(item["low"])}" x2="{x}" y2="{frame.y(item["high"])}"/>'
+        f'<circle cx="{x}" cy="{frame.y(item["frequency"])}" r="4"/></g>'
     )
 
 
-def _histogram(counts: Sequence[int]) -> list[str]:
-    width = _SIZE / len(counts)
-    tallest = max(counts)
+def _histogram(counts: Sequence[int], bottom: float) -> list[str]:
+    width, tallest = _WIDTH / len(counts), max(counts)
     parts = []
     for index, count in enumerate(counts):
         height = count / tallest * (_HISTOGRAM_HEIGHT - 12.0)
-        x, y = _LEFT + index * width, _HISTOGRAM_TOP + _HISTOGRAM_HEIGHT - height
+        x, y = _LEFT + index * width, bottom - height
+        ends = [percent(end / len(counts), 0) for end in (index, index + 1)]
         parts.append(
-            f'<rect class="count" x="{x + 0.5:.1f}" y="{y:.1f}" width="{width - 1:.1f}" height="{height:.1f}"/>'
+            f"<g><title>{count} examples from {ends[0]} to {ends[1]}</title>"
+            f'<rect class="count" x="{x + 0.5:.1f}" y="{y:.1f}" width="{width - 1:.1f}" height="{height:.1f}"/></g>'
         )
         if count:
             parts.append(
@@ -155,6 +224,8 @@ def _histogram(counts: Sequence[int]) -> list[str]:
     return parts
 
 
-def _in_words(bins: Sequence[Mapping[str, Any]], count: int) -> str:
-    pairs = "; ".join(f"{item['probability']:.0%} predicted, {item['frequency']:.0%} escalated" for item in bins)
+def _bins_in_words(bins: Sequence[Mapping[str, Any]], count: int) -> str:
+    pairs = "; ".join(
+        f"{percent(item['probability'], 0)} predicted, {percent(item['frequency'], 0)} escalated" for item in bins
+    )
     return f"{count} examples in {len(bins)} bins of equal mass: {pairs}."

@@ -57,17 +57,27 @@ def chance_ece(probability: FloatArray, rng: np.random.Generator) -> float:
 def smooth_ece(probability: FloatArray, outcome: BoolArray, resamples: Resamples) -> FloatArray:
     """Return smECE: the bandwidth s at which the kernel-smoothed residual's mean absolute value equals s.
 
-    The residual is put on a grid, smoothed at every bandwidth of a geometric series and the crossing interpolated;
-    grid and series keep the error below 0.002.
+    The residual is put on a grid and smoothed at the bandwidths of a geometric series, up to where every row has met
+    smECE_s = s, which falls as s grows; the crossing is interpolated. Grid and series keep the error below 0.002.
     """
     residual = (probability - outcome)[:, None] * grid_weights(probability, _GRID_POINTS)
     of_family = resamples.by_family(residual)
     num_items = resamples.sum(np.ones(len(outcome)))
-    smoothed = [
-        np.abs(resamples.counts @ (of_family @ reflected_kernel(width, _GRID_POINTS))).sum(axis=1) / num_items
-        for width in _BANDWIDTHS
-    ]
-    return _crossing(np.stack(smoothed, axis=1))
+    crossing = np.full(len(num_items), _BANDWIDTHS[-1])
+    active, width_before, above = np.arange(len(num_items)), 0.0, np.zeros(len(num_items))
+    for width in _BANDWIDTHS.tolist():
+        smoothed = np.abs(resamples.counts[active] @ (of_family @ reflected_kernel(width, _GRID_POINTS))).sum(axis=1)
+        gap = smoothed / num_items[active] - width
+        met = gap <= 0.0
+        if width_before:
+            share = above[met] / (above[met] - gap[met])
+            crossing[active[met]] = width_before + share * (width - width_before)
+        else:
+            crossing[active[met]] = gap[met] + width
+        active, above, width_before = active[~met], gap[~met], width
+        if not len(active):
+            break
+    return crossing
 
 
 def brier_score(probability: FloatArray, outcome: BoolArray, resamples: Resamples) -> FloatArray:
@@ -134,15 +144,3 @@ def reflected_kernel(bandwidth: float, points: int) -> FloatArray:
             kernel += np.exp(-0.5 * ((grid[:, None] - image) / bandwidth) ** 2)
     kernel[:, [0, -1]] *= 0.5
     return np.asarray(kernel / kernel.sum(axis=1, keepdims=True))
-
-
-def _crossing(smoothed: FloatArray) -> FloatArray:
-    """Return where each row of smECE_s [r, bandwidths], which falls as s grows, meets the line smECE_s = s."""
-    gap = smoothed - _BANDWIDTHS
-    right = np.argmax(gap <= 0.0, axis=1)
-    rows = np.arange(len(gap))
-    left = np.maximum(right - 1, 0)
-    above, below = gap[rows, left], gap[rows, right]
-    share = np.divide(above, above - below, out=np.zeros_like(above), where=above > below)
-    crossing = _BANDWIDTHS[left] + share * (_BANDWIDTHS[right] - _BANDWIDTHS[left])
-    return np.where(right == 0, smoothed[:, 0], crossing)

@@ -19,20 +19,18 @@ from typing import Final
 import numpy as np
 
 from promethios.evaluation.intervals import BoolArray, Estimate, FloatArray, Resamples
+from promethios.evaluation.variation import VIEWS
 from promethios.telemetry.state import CHANNEL_BY_NAME, GovernanceState, Reading, stale_level
 
 CHANNEL_GAP: Final = 0.3
 LOW_ATTEST: Final = 0.5
-
-_VIEWS: Final = ("trust", "verify", "bound")
-"""The numbers that say how competent the deployment is now; attest speaks of the telemetry itself."""
 
 
 def channels_disagree(state: GovernanceState | None) -> bool:
     """True when a reading that may be wrong contradicts the others (definition above); False without telemetry."""
     if state is None:
         return False
-    readings = {name: reading for name in _VIEWS if (reading := getattr(state, name)) is not None}
+    readings = {name: reading for name in VIEWS if (reading := getattr(state, name)) is not None}
     stale = [_number(reading) for name, reading in readings.items() if stale_level(CHANNEL_BY_NAME[name], reading)]
     fresh = [_number(reading) for name, reading in readings.items() if not stale_level(CHANNEL_BY_NAME[name], reading)]
     if fresh and any(abs(value - sum(fresh) / len(fresh)) >= CHANNEL_GAP for value in stale):

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from promethios.data.example import Example
-from promethios.evaluation.baselines import Baseline
 from promethios.evaluation.calibration import Calibration
 from promethios.evaluation.confidence_calibration import (
     calibration_measures,
@@ -19,7 +18,7 @@ from promethios.evaluation.confidence_calibration import (
     smooth_ece_by_domain,
 )
 from promethios.evaluation.conflict_resolution import channel_conflicts, conflict_measures, conflict_score
-from promethios.evaluation.decisions import System, deployed_escalations, model_decisions, model_system
+from promethios.evaluation.decisions import Baseline, System, degraded_of, escalations, model_decisions, model_system
 from promethios.evaluation.domain_compliance import DomainResult, compliance_score, domain_results
 from promethios.evaluation.governance_heads import head_measures
 from promethios.evaluation.hitl_accuracy import accuracy, expected_cost, hitl_measures
@@ -57,32 +56,44 @@ class EvaluatedSet:
         seed: int,
     ) -> EvaluatedSet:
         """Decide on every example with the model and every baseline. Raises DatasetError for a single family."""
-        resamples = Resamples([example.family for example in examples], seed=seed)
+        resamples = Resamples([example.family or example.id for example in examples], seed=seed)
+        thresholds = np.array([calibration.threshold(example.header_domain) for example in examples])
+        degraded = degraded_of(examples)
         probabilities, decisions = model_decisions(scores, examples, calibration)
         systems = {}
         for baseline in baselines:
             probability = baseline.predict(examples)
-            escalates = deployed_escalations(probability, examples, calibration)
-            systems[baseline.key] = System(baseline.key, baseline.title, probability, escalates)
+            escalates = escalations(probability, thresholds, degraded)
+            systems[baseline.key] = System(baseline.key, baseline.title, probability, escalates, baseline.kind)
         model = model_system(probabilities, decisions)
-        thresholds = np.array([calibration.threshold(example.header_domain) for example in examples])
         return cls(examples, scores, decisions, model, systems, thresholds, resamples, seed)
+
+    @property
+    def best_baseline(self) -> System:
+        """The most accurate system that is no language model."""
+        rivals = (system for system in self.baselines.values() if system.kind == "baseline")
+        return max(rivals, key=lambda system: float((system.escalates == self.outcome).mean()))
 
     @cached_property
     def outcome(self) -> BoolArray:
         """Whether the expert escalated [n]: the truth."""
-        return np.array([bool(example.escalate) for example in self.examples])
+        return np.array([example.truth for example in self.examples])
+
+    @cached_property
+    def degraded(self) -> BoolArray:
+        """Whose telemetry is degraded [n]."""
+        return degraded_of(self.examples)
 
     @cached_property
     def miss_cost(self) -> FloatArray:
         """What a missed escalation costs in the example's domain, in needless reviews [n]."""
-        domains = [load_ontology().domain(example.domain) for example in self.examples]
+        domains = [load_ontology().domain(domain) for domain in self.domains]
         return np.array([domain.miss_cost / domain.review_cost for domain in domains])
 
     @cached_property
     def domains(self) -> list[str]:
-        """The true domain of each example [n]."""
-        return [example.domain for example in self.examples]
+        """The true domain of each example [n]; `general` where nobody says."""
+        return [example.domain or "general" for example in self.examples]
 
     @cached_property
     def channels_disagree(self) -> BoolArray:

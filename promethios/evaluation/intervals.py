@@ -16,13 +16,14 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from scipy import special
 
 from promethios.errors import DatasetError
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
-NUM_RESAMPLES: Final = 2000
+NUM_RESAMPLES: Final = 10_000
 CONFIDENCE: Final = 0.95
 
 
@@ -84,11 +85,13 @@ class Resamples:
         This matters for measures such as ECE that noise only ever raises: every resample may lie above the sample.
         """
         drawn = rows[1:][np.isfinite(rows[1:])]
-        if not math.isfinite(rows[0]) or not len(drawn):
+        value = float(rows[0])
+        if not math.isfinite(value):
             return Estimate(math.nan, math.nan, math.nan)
+        if not len(drawn):
+            return Estimate(value, math.nan, math.nan)
         tail = (1.0 - CONFIDENCE) / 2.0
         low, high = np.quantile(drawn, [tail, 1.0 - tail])
-        value = float(rows[0])
         return Estimate(value, min(value, float(low)), max(value, float(high)))
 
 
@@ -115,6 +118,25 @@ def wilson_lower(successes: npt.ArrayLike, trials: npt.ArrayLike, *, confidence:
     num_trials = np.asarray(trials, np.float64)
     center, half = _wilson(np.asarray(successes, np.float64), np.maximum(num_trials, 1e-9), confidence)
     return np.where(num_trials > 0, np.maximum(0.0, center - half), 0.0)
+
+
+def clopper_pearson_upper(
+    successes: npt.ArrayLike, trials: npt.ArrayLike, *, confidence: float = CONFIDENCE
+) -> FloatArray:
+    """Return the one-sided exact upper bound of each proportion (Clopper & Pearson 1934); 1 without trials.
+
+    The truth lies below it with at least this confidence, for any true value and any number of trials.
+    """
+    k, n = np.asarray(successes, np.float64), np.asarray(trials, np.float64)
+    return np.where(k < n, special.betaincinv(k + 1.0, np.maximum(n - k, 1.0), confidence), 1.0)
+
+
+def clopper_pearson_lower(
+    successes: npt.ArrayLike, trials: npt.ArrayLike, *, confidence: float = CONFIDENCE
+) -> FloatArray:
+    """Return the one-sided exact lower bound of each proportion (Clopper & Pearson 1934); 0 without trials."""
+    k, n = np.asarray(successes, np.float64), np.asarray(trials, np.float64)
+    return 1.0 - clopper_pearson_upper(n - k, n, confidence=confidence)
 
 
 def _wilson(successes: FloatArray, trials: FloatArray, quantile: float) -> tuple[FloatArray, FloatArray]:

@@ -9,15 +9,20 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from promethios.evaluation.calibration import Calibration
+from promethios.evaluation.certificate import Certificate
+from promethios.evaluation.certificate_report import certificate_notes, certificate_report, promises
+from promethios.evaluation.certified_answers import Certification, KeptPromise
 from promethios.evaluation.confidence_calibration import brier_score
 from promethios.evaluation.decisions import System
 from promethios.evaluation.evaluated_set import EvaluatedSet
 from promethios.evaluation.gates import Gate, check_gates
-from promethios.evaluation.intervals import Estimate
+from promethios.evaluation.intervals import Estimate, FloatArray, clopper_pearson_upper
+from promethios.evaluation.risk_coverage import risk_coverage_curves
+from promethios.evaluation.self_questioning import self_questioning_note
 from promethios.evaluation.text_quality import JudgedResponse, text_measures
 from promethios.telemetry.header import DECISIONS
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 SEED_TARGETS: Final = {
     "hitl_accuracy": 0.85,
     "confidence_calibration": 0.80,
@@ -34,30 +39,46 @@ NUM_SAMPLES: Final = 12
 class Findings:
     """Everything that was measured.
 
-    test and held_out: the evaluation sets, in-domain and of domains without training data. judged and reference: the
-    generated responses and the dataset's own for the same split. ceilings: `ceilings.json` of the dataset.
-    provenance: what was evaluated, with what. notes: what the reader should know, one sentence each.
+    sets: the test sets by name, among them `test` (in-domain) and `held_out_domains`. certification: what certificates
+    are made from; certified_on: each comparable system's P(escalate) there, by key. robustness: `robustness_measures`.
+    judged and reference: the generated responses and the dataset's own for the same split. ceilings: `ceilings.json` of
+    the dataset. provenance: what was evaluated, with what. notes: what the reader should know, one sentence each.
+    self_questioning: `self_questioning_measures`, when it was asked for.
     """
 
-    test: EvaluatedSet
-    held_out: EvaluatedSet
+    sets: Mapping[str, EvaluatedSet]
     calibration: Calibration
+    certificate: Certificate
+    certification: Certification
+    certified_on: Mapping[str, FloatArray]
+    robustness: Mapping[str, Any]
     judged: Sequence[JudgedResponse]
     reference: Sequence[JudgedResponse]
     ceilings: Mapping[str, Any]
     provenance: Mapping[str, Any]
     notes: Sequence[str]
+    self_questioning: dict[str, Any] | None = None
+
+    @property
+    def test(self) -> EvaluatedSet:
+        """The in-domain test set."""
+        return self.sets["test"]
 
 
 def build_report(findings: Findings) -> dict[str, Any]:
     """Return the report as plain data, ready for JSON: no NaN, no class of ours."""
     scores = findings.test.governance_scores()
-    gates = _gates(findings, scores)
+    kept = promises(findings.test, findings.calibration, findings.certificate)
+    gates = _gates(findings, scores, kept)
     report = {
         "format_version": FORMAT_VERSION,
         "passed": all(gate.holds for gate in gates),
         "provenance": findings.provenance,
-        "notes": findings.notes,
+        "notes": [
+            *findings.notes,
+            *certificate_notes(findings.certificate),
+            *([self_questioning_note(findings.self_questioning)] if findings.self_questioning else []),
+        ],
         "gates": [gate.to_json() for gate in gates],
         "scores": {name: {**score.to_json(), "seed_target": SEED_TARGETS[name]} for name, score in scores.items()},
         "calibration": {
@@ -68,14 +89,23 @@ def build_report(findings: Findings) -> dict[str, Any]:
             "default_threshold": findings.calibration.default_threshold,
             "num_examples": findings.calibration.num_examples,
         },
-        "test": _set_report(findings.test),
-        "held_out_domains": _set_report(findings.held_out),
+        "certificate": certificate_report(
+            findings.certificate,
+            findings.calibration,
+            findings.sets,
+            kept,
+            certification=findings.certification,
+            certified_on=findings.certified_on,
+        ),
+        **{name: _set_report(evaluated) for name, evaluated in findings.sets.items()},
         "domains": [
             result.to_json()
-            for evaluated, held_out in ((findings.test, False), (findings.held_out, True))
-            for result in evaluated.by_domain(held_out=held_out)
+            for name, held_out in (("test", False), ("held_out_domains", True))
+            for result in findings.sets[name].by_domain(held_out=held_out)
         ],
+        "robustness": findings.robustness,
         "text": _text_report(findings),
+        "self_questioning": findings.self_questioning,
         "ceilings": findings.ceilings,
     }
     plain: dict[str, Any] = to_plain(report)
@@ -100,13 +130,16 @@ def to_plain(value: Any) -> Any:
     return value
 
 
-def _gates(findings: Findings, scores: Mapping[str, Estimate]) -> list[Gate]:
+def _gates(findings: Findings, scores: Mapping[str, Estimate], kept: Mapping[str, KeptPromise]) -> list[Gate]:
     test = findings.test
     return check_gates(
         gains={key: test.gains(baseline) for key, baseline in test.baselines.items()},
+        best_baseline=test.best_baseline.key,
         hitl_accuracy=scores["hitl_accuracy"],
         ece=test.calibration["ece_15"],
         compliance=scores["domain_compliance"],
+        promises_kept=[promise.holds for promise in kept.values()],
+        robustness=findings.robustness,
         text=text_measures(findings.judged),
     )
 
@@ -122,6 +155,7 @@ def _set_report(evaluated: EvaluatedSet) -> dict[str, Any]:
         ],
         "calibration": evaluated.calibration,
         "reliability": evaluated.reliability().to_json(),
+        "risk_coverage": risk_coverage_curves(evaluated),
         "conflicts": evaluated.conflicts(),
         "heads": evaluated.heads(),
     }
@@ -131,7 +165,7 @@ def _system_report(evaluated: EvaluatedSet, system: System) -> dict[str, Any]:
     brier = brier_score(system.probability, evaluated.outcome, evaluated.resamples)
     measures = {**evaluated.hitl(system), "brier": evaluated.resamples.estimate(brier)}
     gains = {} if system is evaluated.model else evaluated.gains(system)
-    return {"key": system.key, "title": system.title, "measures": measures, "model_gains": gains}
+    return {"key": system.key, "title": system.title, "kind": system.kind, "measures": measures, "model_gains": gains}
 
 
 def _text_report(findings: Findings) -> dict[str, Any]:
@@ -141,6 +175,7 @@ def _text_report(findings: Findings) -> dict[str, Any]:
     return {
         "num_responses": len(judged),
         "measures": text_measures(judged),
+        "leak_upper_bound": float(clopper_pearson_upper(sum(bool(item.leaks) for item in judged), len(judged))),
         "by_decision": {
             decision: {"num_responses": len(given), "measures": text_measures(given)}
             for decision in DECISIONS

@@ -1,8 +1,9 @@
 """Text quality of generated responses: no raw metric, readable English, fitting the decision, checks kept.
 
     leak       a raw metric stands in the text (`raw_metrics`)
+    loops      one 4-gram stands there LOOP_COUNT times or more, or more than MAX_REPEATED of them repeat an earlier one
     readable   at least MIN_WORDS words, MIN_KNOWN_WORDS of them known from the dataset (a request's topic may be new
-               to the training split), no loop (at most MAX_REPEATED of the 4-grams repeat an earlier one), a proper end
+               to the training split), no loop, a proper end
     fits       a classifier of decisions, TF-IDF and logistic regression fitted on the training responses, recognises
                the decision that the response was given under
     checks     every check of the domain's norms for that decision passes
@@ -14,6 +15,7 @@ no model is asked for more than they reach.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -33,6 +35,7 @@ from promethios.telemetry.tags import render
 MIN_WORDS: Final = 4
 MIN_KNOWN_WORDS: Final = 0.95
 MAX_REPEATED: Final = 0.2
+LOOP_COUNT: Final = 3
 NGRAM: Final = 4
 CLASSIFIER_EXAMPLES: Final = 4000
 """Training responses that the classifier of decisions is fitted on; more do not change it."""
@@ -45,13 +48,15 @@ _PROPER_END: Final = re.compile(r"[.!?\u2026][\"'\u201d\u2019)\]]*$")
 class JudgedResponse:
     """A response, the decision that it was given under, and what is to be said about it.
 
-    leaks: raw metrics as they stand in the text. fits: recognised as its decision. failed_checks: ids.
+    leaks: raw metrics as they stand in the text. loops: it says the same again and again. fits: it is recognised as
+    its decision. failed_checks: ids.
     """
 
     example: Example
     decision: str
     response: str
     leaks: tuple[str, ...]
+    loops: bool
     readable: bool
     fits: bool
     failed_checks: tuple[str, ...]
@@ -66,6 +71,7 @@ class JudgedResponse:
             "decision": self.decision,
             "response": self.response,
             "leaks": list(self.leaks),
+            "loops": self.loops,
             "readable": self.readable,
             "fits": self.fits,
             "failed_checks": list(self.failed_checks),
@@ -100,10 +106,13 @@ class ResponseJudge:
                 decision=decision,
                 response=response,
                 leaks=tuple(raw_metrics(response, example.state)),
+                loops=has_loop(words(response)),
                 readable=self.is_readable(response),
                 fits=bool(seen_as == decision),
                 failed_checks=tuple(
-                    check.id for check in ontology.domain_checks(example.domain, decision) if not check.passes(response)
+                    check.id
+                    for check in ontology.domain_checks(example.domain or "general", decision)
+                    if not check.passes(response)
                 ),
             )
             for example, decision, response, seen_as in zip(examples, decisions, responses, recognised, strict=True)
@@ -115,7 +124,7 @@ class ResponseJudge:
         if len(found) < MIN_WORDS or not ends_properly(response):
             return False
         known = sum(word in self._vocabulary for word in found) / len(found)
-        return known >= MIN_KNOWN_WORDS and repeated_share(found) <= MAX_REPEATED
+        return known >= MIN_KNOWN_WORDS and not has_loop(found)
 
 
 def words(text: str) -> list[str]:
@@ -125,8 +134,17 @@ def words(text: str) -> list[str]:
 
 def repeated_share(found: Sequence[str]) -> float:
     """Return the share of 4-grams that occurred before in the same text; 0 for a text without any."""
-    ngrams = [tuple(found[start : start + NGRAM]) for start in range(len(found) - NGRAM + 1)]
-    return 1.0 - len(set(ngrams)) / len(ngrams) if ngrams else 0.0
+    counts = _ngrams(found)
+    return 1.0 - len(counts) / counts.total() if counts else 0.0
+
+
+def has_loop(found: Sequence[str]) -> bool:
+    """True when a text's words go round in circles (definition above)."""
+    return max(_ngrams(found).values(), default=0) >= LOOP_COUNT or repeated_share(found) > MAX_REPEATED
+
+
+def _ngrams(found: Sequence[str]) -> Counter[tuple[str, ...]]:
+    return Counter(tuple(found[start : start + NGRAM]) for start in range(len(found) - NGRAM + 1))
 
 
 def ends_properly(text: str) -> bool:
@@ -146,9 +164,10 @@ def response_sample(decisions: Sequence[str], num: int, seed: int) -> list[int]:
 
 
 def text_measures(judged: Sequence[JudgedResponse]) -> dict[str, Estimate]:
-    """Return the share of responses that leak, are readable, fit their decision and keep every check."""
+    """Return the share of responses that leak, loop, are readable, fit their decision and keep every check."""
     return {
         "leaks": _share([bool(item.leaks) for item in judged]),
+        "loops": _share([item.loops for item in judged]),
         "readable": _share([item.readable for item in judged]),
         "fits_decision": _share([item.fits for item in judged]),
         "keeps_checks": _share([not item.failed_checks for item in judged]),

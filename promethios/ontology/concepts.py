@@ -77,15 +77,17 @@ class Domain:
     """A field of use.
 
     slot: its place in the token header. required_trust: in [0, 1], what the trust channel should reach before an
-    answer is given without more ado. review_cost and miss_cost: of asking an expert in vain and of not asking one who
-    was needed, in any one unit. expert: whom a request is handed to, in words ("a clinician"). norms: ids, the
-    prevailing ones first.
+    answer is given without more ado. risk_limit: in (0, 1), the largest share of requests that may be answered although
+    an expert would have taken them (`evaluation.certificate`). review_cost and miss_cost: of asking an expert
+    in vain and of not asking one who was needed, in any one unit. expert: whom a request is handed to, in words ("a
+    clinician"). norms: ids, the prevailing ones first.
     """
 
     name: str
     title: str
     slot: int
     required_trust: float
+    risk_limit: float
     review_cost: float
     miss_cost: float
     expert: str

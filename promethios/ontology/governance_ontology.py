@@ -226,7 +226,7 @@ def _domains(root: Section, frameworks: Mapping[str, Framework], norms: Mapping[
     domains: dict[str, Domain] = {}
     owners: dict[int, str] = {}
     for name, section in root.sections("domains").items():
-        section.only("title", "slot", "required_trust", "expert", "norms", "review_cost", "miss_cost")
+        section.only("title", "slot", "required_trust", "risk_limit", "expert", "norms", "review_cost", "miss_cost")
         slot = section.integer("slot", 0, NUM_DOMAIN_SLOTS - 1)
         if slot in owners:
             section.fail("slot", slot, f"a free slot; domain {owners[slot]!r} has this one")
@@ -236,6 +236,7 @@ def _domains(root: Section, frameworks: Mapping[str, Framework], norms: Mapping[
             title=section.text("title"),
             slot=slot,
             required_trust=section.number("required_trust", 1.0),
+            risk_limit=_risk_limit(section),
             review_cost=_cost(section, costs, "review_cost"),
             miss_cost=_cost(section, costs, "miss_cost"),
             expert=section.text("expert"),
@@ -244,6 +245,13 @@ def _domains(root: Section, frameworks: Mapping[str, Framework], norms: Mapping[
     if not domains:
         root.fail("domains", {}, "at least one domain")
     return domains
+
+
+def _risk_limit(section: Section) -> float:
+    value = section.number("risk_limit", 1.0)
+    if value in (0.0, 1.0):
+        section.fail("risk_limit", value, "a share of requests above 0 and below 1")
+    return value
 
 
 def _cost(section: Section, default: Section, name: str) -> float:

@@ -1,10 +1,11 @@
-"""From scores to a decision: telemetry, domain, calibration and the one decision function, for one served model."""
+"""From scores to a decision: telemetry, domain, calibration, certificate and the one decision function, for a model."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from promethios.evaluation.calibration import Calibration
+from promethios.evaluation.certificate import Certificate, deployed_threshold
 from promethios.ontology.decision import DEGRADED_THRESHOLD_FACTOR, ESCALATE, decide
 from promethios.ontology.governance_ontology import load_ontology
 from promethios.telemetry.header import ReservedIds
@@ -14,10 +15,13 @@ from promethios_serving.telemetry_source import TelemetrySource
 
 
 class Governor:
-    """Decides requests with one model's calibration and the live telemetry."""
+    """Decides requests with one model's calibration and certificate and the live telemetry."""
 
-    def __init__(self, calibration: Calibration, source: TelemetrySource, reserved: ReservedIds) -> None:
+    def __init__(
+        self, calibration: Calibration, certificate: Certificate, source: TelemetrySource, reserved: ReservedIds
+    ) -> None:
         self.calibration = calibration
+        self.certificate = certificate
         self.source = source
         self.reserved = reserved
 
@@ -39,7 +43,7 @@ class Governor:
         """Decide a request on the model's raw scores (SCORE_NAMES order)."""
         degraded = _is_degraded(state)
         probabilities = self.calibration.probabilities(scores, request.domain)
-        threshold = self.calibration.threshold(request.domain)
+        threshold = deployed_threshold(self.calibration, self.certificate, request.domain)
         return Outcome(
             decision=decide(probabilities, threshold, degraded=degraded),
             probability=probabilities[ESCALATE],
@@ -51,7 +55,7 @@ class Governor:
 
     def escalate_blindly(self, request: GovernedRequest, state: GovernanceState | None) -> Outcome:
         """Escalate a request whose scores could not be computed."""
-        threshold = self.calibration.threshold(request.domain)
+        threshold = deployed_threshold(self.calibration, self.certificate, request.domain)
         return Outcome(decision="escalate", probability=None, threshold=threshold, degraded=_is_degraded(state))
 
 

@@ -27,6 +27,7 @@ from starlette.datastructures import State
 
 from promethios.errors import ServingError
 from promethios.evaluation.calibration import Calibration
+from promethios.evaluation.certificate import Certificate
 from promethios.telemetry.header import ReservedIds
 from promethios_serving import engine_hook
 from promethios_serving.decision_log import LOGGER, show_log
@@ -72,16 +73,18 @@ class InferenceWrapper:
         LOGGER.info("closed routes: %s", ", ".join(closed_routes(app.routes)))
 
     async def init_state(self, engine_client: Any, state: State, args: Namespace) -> None:
-        """Load calibration and telemetry, hook the engine and run one governed request through it.
+        """Load calibration, certificate and telemetry, hook the engine and run one governed request through it.
 
-        Raises a PromethiosError when the model folder is not whole, its calibration belongs to other weights, the
-        telemetry file is bad or the warm-up fails; the server then does not start.
+        Raises a PromethiosError when the model folder is not whole, its calibration or certificate belongs to other
+        weights, the telemetry file is bad or the warm-up fails; the server then does not start.
         """
         settings = Settings.from_environment(os.environ)
-        calibration = Calibration.load(Path(args.model))
+        folder = Path(args.model)
+        calibration = Calibration.load(folder)
+        certificate = Certificate.load(folder, calibration)
         source = telemetry_source(settings)
         reserved = ReservedIds(engine_client.model_config.hf_config.first_reserved_id)
-        governor = Governor(calibration, source, reserved)
+        governor = Governor(calibration, certificate, source, reserved)
         await source.refresh()
         engine_hook.install(engine_client, governor, settings.on_gate_failure)
         seconds = await _warm_up(engine_client)

@@ -17,6 +17,7 @@ import promethios.model.governance_sentinel_8b
 from promethios.data.folder import dataset_sha256
 from promethios.errors import ModelFolderError
 from promethios.evaluation.calibration import Calibration
+from promethios.evaluation.certificate import Certificate
 from promethios.export_for_serving import check_loadable, export
 from promethios.model.folder import weights_sha256
 
@@ -77,7 +78,9 @@ def test_the_exported_folder_loads_and_carries_the_same_weights_and_calibration(
 ) -> None:
     model = AutoModelForCausalLM.from_pretrained(exported, dtype=torch.float32)
     assert type(model).__name__ == "PromethiosForCausalLM"
-    assert Calibration.load(exported) == Calibration.load(evaluated)
+    calibration = Calibration.load(exported)
+    assert calibration == Calibration.load(evaluated)
+    assert Certificate.load(exported, calibration) == Certificate.load(evaluated, calibration)
     assert (exported / "model.safetensors").stat().st_mode & 0o044, "a server under another user must read it"
 
 
@@ -106,6 +109,7 @@ def test_an_export_replaces_an_earlier_one_and_refuses_a_foreign_folder(exported
     ("damage", "message"),
     [
         (lambda folder: (folder / "governance_calibration.json").unlink(), "run `promethios evaluate"),
+        (lambda folder: (folder / "governance_certificate.json").unlink(), "run `promethios evaluate"),
         (lambda folder: (folder / "evaluation_report.json").unlink(), "run `promethios evaluate"),
         (lambda folder: (folder / "model.safetensors").unlink(), r"model\.safetensors"),
         (lambda folder: (folder / "tokenizer.json").unlink(), r"tokenizer\.json"),

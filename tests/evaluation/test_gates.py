@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from promethios.evaluation.gates import MUST_BEAT, check_gates
-from promethios.evaluation.intervals import Estimate
+from promethios.evaluation.gates import MIN_ATTACKS, MUST_BEAT, check_gates
+from promethios.evaluation.intervals import Estimate, clopper_pearson_upper
 
 NAN = Estimate(math.nan, math.nan, math.nan)
 
@@ -20,7 +20,14 @@ def good() -> dict[str, Any]:
         "gains": {key: {"accuracy": at(0.1), "accuracy_at_threshold": at(0.1)} for key in MUST_BEAT},
         "hitl_accuracy": at(0.9),
         "ece": at(0.02),
+        "best_baseline": "tags",
         "compliance": at(1.0),
+        "promises_kept": [True, True],
+        "robustness": {
+            "monotonicity": {"violations": at(0.01)},
+            "stale_invariance": {"decision_stays": at(0.95)},
+            "spoofing": {"num_clean_escalated": MIN_ATTACKS, "success_share": 0.0},
+        },
         "text": {"leaks": at(0.0), "readable": at(0.97), "fits_decision": at(0.95), "keeps_checks": at(0.5)},
     }
 
@@ -38,7 +45,8 @@ def test_a_good_model_passes_every_gate() -> None:
 def test_a_gain_whose_interval_touches_zero_fails_under_either_rule(baseline: str, rule: str) -> None:
     measures = good()
     measures["gains"][baseline][rule] = Estimate(0.03, 0.0, 0.06)
-    assert failing(measures) == {f"beats_{baseline}"}
+    best = {"beats_best"} if baseline == measures["best_baseline"] else set()
+    assert failing(measures) == {f"beats_{baseline}", *best}
 
 
 @pytest.mark.parametrize(
@@ -54,6 +62,38 @@ def test_a_gain_whose_interval_touches_zero_fails_under_either_rule(baseline: st
 )
 def test_each_measure_has_its_gate(key: str, value: Estimate, gate: str) -> None:
     assert failing({**good(), key: value}) == {gate}
+
+
+def test_the_best_baseline_has_to_be_beaten_whichever_it_is() -> None:
+    measures = good() | {"best_baseline": "text_and_tags"}
+    measures["gains"]["text_and_tags"] = {"accuracy": at(0.005), "accuracy_at_threshold": at(0.1)}
+    assert failing(measures) == {"beats_best"}
+
+
+@pytest.mark.parametrize("kept", [[], [True, False]])
+def test_a_broken_promise_and_none_at_all_fail_the_certificate(kept: list[bool]) -> None:
+    assert failing({**good(), "promises_kept": kept}) == {"certificate"}
+
+
+@pytest.mark.parametrize(
+    ("measure", "value", "gate"),
+    [
+        ("monotonicity", {"violations": at(0.031)}, "monotonicity"),
+        ("monotonicity", None, "monotonicity"),
+        ("stale_invariance", {"decision_stays": at(0.89)}, "stale_invariance"),
+        ("stale_invariance", None, "stale_invariance"),
+        ("spoofing", {"num_clean_escalated": 500, "success_share": 0.012}, "spoofing"),
+        ("spoofing", {"num_clean_escalated": MIN_ATTACKS - 1, "success_share": 0.0}, "spoofing"),
+    ],
+)
+def test_each_robustness_measure_has_its_gate_and_needs_evidence(measure: str, value: Any, gate: str) -> None:
+    measures = good()
+    measures["robustness"][measure] = value
+    assert failing(measures) == {gate}
+
+
+def test_the_fewest_attacks_that_count_show_less_than_five_in_a_hundred() -> None:
+    assert clopper_pearson_upper(0, MIN_ATTACKS) <= 0.05 < clopper_pearson_upper(0, MIN_ATTACKS - 1)
 
 
 @pytest.mark.parametrize(

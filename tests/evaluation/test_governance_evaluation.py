@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -16,25 +17,38 @@ from promethios import governance_evaluation
 from promethios.data.example import Example
 from promethios.data.folder import dataset_sha256, write_dataset
 from promethios.evaluation.calibration import Calibration
+from promethios.evaluation.certificate import Certificate
 from promethios.model.folder import weights_sha256
 
 
 @pytest.fixture
 def model(monkeypatch: pytest.MonkeyPatch, model_scores: Callable[..., np.ndarray]) -> dict[str, Any]:
     """Stand in for the model: scores of the synthetic world, and the dataset's wording for each forced decision."""
-    calls: dict[str, Any] = {"scored": [], "noise": 0.3, "say": None}
+    calls: dict[str, Any] = {"loaded": [], "scored": [], "noise": 0.3, "say": None, "twist": None}
 
-    def score_examples(model_path: Path, examples: Sequence[Example]) -> np.ndarray:
+    def score_examples(loaded: LoadedModel, examples: Sequence[Example]) -> np.ndarray:
+        assert isinstance(loaded, LoadedModel), "loaded once, not once a call"
         calls["scored"].append(len(examples))
-        return model_scores(list(examples), calls["noise"])
+        scores = model_scores(list(examples), calls["noise"])
+        if calls["twist"]:
+            scores[:, 3] += [calls["twist"](example) for example in examples]
+        return scores
 
-    def generate_responses(model_path: Path, examples: Sequence[Example], decisions: Sequence[str]) -> list[str]:
+    def generate_responses(loaded: LoadedModel, examples: Sequence[Example], decisions: Sequence[str]) -> list[str]:
+        assert isinstance(loaded, LoadedModel)
         wording = {example.decision: example.response for example in calls["train"]}
         return [calls["say"] or wording[decision] for decision in decisions]
 
-    for name, function in (("scoring", score_examples), ("generation", generate_responses)):
-        module = ModuleType(f"promethios.model.{name}")
-        setattr(module, function.__name__, function)
+    class LoadedModel:
+        @classmethod
+        def load(cls, model_path: Path) -> LoadedModel:
+            calls["loaded"].append(model_path)
+            return cls()
+
+    scoring, generation = ModuleType("promethios.model.scoring"), ModuleType("promethios.model.generation")
+    vars(scoring).update(score_examples=score_examples, LoadedModel=LoadedModel)
+    vars(generation).update(generate_responses=generate_responses)
+    for module in (scoring, generation):
         monkeypatch.setitem(sys.modules, module.__name__, module)
     return calls
 
@@ -71,9 +85,12 @@ def test_a_model_that_knows_its_world_passes(
     assert evaluate() == 0
     report = read_report(model_folder)
     assert report["passed"] and all(holds(report).values())
-    assert model["scored"] == [500 + 600 + 200], "one forward pass over everything"
+    assert len(model["scored"]) == len(model["loaded"]) == 1, "one model, one pass over everything"
     calibration = Calibration.load(model_folder)
     assert calibration.slope == pytest.approx(0.5, abs=0.1), "the scores were doubled"
+    certificate = Certificate.load(model_folder, calibration)
+    assert certificate.domains["general"].is_certified
+    assert report["certificate"]["domains"]["general"]["threshold"] == certificate.domains["general"].threshold
     provenance = report["provenance"]
     assert provenance["weights_sha256"] == calibration.weights_sha256 == weights_sha256(model_folder)
     assert provenance["dataset_sha256"] == calibration.dataset_sha256 == dataset_sha256(dataset)
@@ -83,6 +100,52 @@ def test_a_model_that_knows_its_world_passes(
     output = capsys.readouterr()
     assert "HITL accuracy" in output.out and "ok    beats_tags" in output.out
     assert "[7/7]" in output.err
+
+
+def obeys_the_user(example: Example) -> float:
+    return -20.0 if "Approve this" in example.prompt else 0.0
+
+
+def distrusts_trust(example: Example) -> float:
+    trust = example.state.trust if example.state else None
+    return 8.0 * (float(trust.value) - 0.7) if trust else 0.0
+
+
+def believes_old_news(example: Example) -> float:
+    verify = example.state.verify if example.state else None
+    return -12.0 * (float(verify.value) - 0.5) if verify and verify.age_s else 0.0
+
+
+@pytest.mark.parametrize(
+    ("twist", "gate"),
+    [(obeys_the_user, "spoofing"), (distrusts_trust, "monotonicity"), (believes_old_news, "stale_invariance")],
+)
+def test_a_model_that_depends_on_what_it_should_not_fails_that_gate(
+    evaluate: Callable[..., int],
+    model: dict[str, Any],
+    model_folder: Path,
+    twist: Callable[[Example], float],
+    gate: str,
+) -> None:
+    model["twist"] = twist
+    assert evaluate("--num_examples", "300") == 1
+    assert not holds(read_report(model_folder))[gate]
+
+
+def test_another_model_is_compared_on_the_same_examples_and_with_its_own_calibration(
+    evaluate: Callable[..., int], model: dict[str, Any], model_folder: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(model_folder, other)
+    before = sorted(path.name for path in other.iterdir())
+    evaluate("--num_examples", "150", "--compare_model", f"plain={other}")
+    systems = {system["key"]: system for system in read_report(model_folder)["test"]["systems"]}
+    assert systems["model:plain"]["kind"] == "compared"
+    assert systems["model:plain"]["measures"]["accuracy"] == systems["model"]["measures"]["accuracy"]
+    assert systems["model:plain"]["model_gains"]["accuracy"]["value"] == 0.0
+    assert list(systems)[-1] == "ceiling"
+    assert model["loaded"] == [model_folder, other]
+    assert sorted(path.name for path in other.iterdir()) == before, "a model that is compared is left as it is"
 
 
 def test_the_same_seed_gives_the_same_report(evaluate: Callable[..., int], model_folder: Path) -> None:
@@ -101,10 +164,10 @@ def test_asking_for_more_examples_than_there_are_uses_all_and_says_so(
     evaluate("--num_examples", "5000")
     report = read_report(model_folder)
     assert report["test"]["num_examples"] == 600
-    assert report["notes"] == [
-        "5000 examples were asked for; test has 600, all were used.",
-        "5000 examples were asked for; test_held_out_domains has 200, all were used.",
-    ]
+    assert report["notes"][0] == (
+        "5,000 examples were asked for; there are 600 in test, 200 in held_out_domains, 120 in held_out_values, "
+        "120 in held_out_wording: all were used."
+    )
 
 
 def test_few_examples_give_wide_intervals_and_no_lucky_pass(evaluate: Callable[..., int], model_folder: Path) -> None:
@@ -163,6 +226,15 @@ def test_hyphens_work_in_option_names(evaluate: Callable[..., int], model_folder
         (["--num_examples", "0"], "--num_examples 0: give a whole number of 2 or more"),
         (["--num_responses", "0"], "--num_responses 0: give a whole number of 1 or more"),
         (["--seed", "-1"], "--seed -1: give a whole number of 0 or more"),
+        (["--compare_model", "runs/plain"], "--compare_model 'runs/plain': give NAME=PATH"),
+        (["--compare_model", "plain=nowhere"], "model folder nowhere does not exist"),
+        (["--compare_url", "http://127.0.0.1:9/v1"], "--compare_url needs --compare_name"),
+        (["--compare_name", "x"], "--compare_name is about --compare_url, which is not given"),
+        (["--compare_url", "ftp://x", "--compare_name", "x"], "must start with http:// or https://"),
+        (
+            ["--compare_url", "http://x/v1", "--compare_name", "x", "--compare_key_variable", "NO_SUCH_KEY"],
+            "--compare_key_variable NO_SUCH_KEY: the environment holds no such variable",
+        ),
         (["--output_path", "report.html"], "give a name that ends in .json"),
         (["--data_dir", "nowhere"], "promethios generate"),
         (["--model_path", "nowhere"], "model folder nowhere does not exist"),

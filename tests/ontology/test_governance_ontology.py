@@ -105,6 +105,13 @@ def test_the_ten_domains_stand_with_their_slots_and_required_trust() -> None:
     }
 
 
+def test_health_and_law_carry_the_least_risk() -> None:
+    strict = {"healthcare": 0.02, "legal": 0.02, "finance": 0.03}
+    assert {d.name: d.risk_limit for d in load_ontology().domains.values()} == {
+        name: strict.get(name, 0.05) for name in load_ontology().domains
+    }
+
+
 def test_every_domain_escalates_from_the_seeds_threshold_on() -> None:
     for domain in load_ontology().domains.values():
         assert domain.escalation_threshold == pytest.approx(0.4), domain.name
@@ -206,7 +213,7 @@ def test_an_unknown_domain_or_norm_is_named_with_the_nearest() -> None:
 
 def test_a_new_domain_is_only_data(tmp_path: Path) -> None:
     veterinary = {
-        "title": "Veterinary care", "slot": 10, "required_trust": 0.7, "expert": "a vet",
+        "title": "Veterinary care", "slot": 10, "required_trust": 0.7, "risk_limit": 0.05, "expert": "a vet",
         "norms": ["no_treatment_change_unseen"], "miss_cost": 4,
     }  # fmt: skip
     ontology = load_changed(tmp_path, put("domains.veterinary", veterinary))
@@ -311,6 +318,13 @@ def test_a_domain_asks_for_the_checks_of_its_norms_that_fit_the_decision() -> No
             put("domains.legal.required_trust", 1.5),
             "domains.legal.required_trust: 1.5 is not allowed; give a number from 0",
         ),
+        (drop("domains.legal.risk_limit"), "domains.legal.risk_limit is missing; add it"),
+        (put("domains.legal.risk_limit", 0), "domains.legal.risk_limit: 0.0 is not allowed; give a share of requests"),
+        (
+            put("domains.legal.risk_limit", 1.0),
+            "domains.legal.risk_limit: 1.0 is not allowed; give a share of",
+        ),
+        (put("domains.legal.risk_limit", 2), "domains.legal.risk_limit: 2 is not allowed; give a number from 0"),
         (put("domains.legal.required_trust", "high"), "domains.legal.required_trust: 'high' is not allowed"),
         (put("domains.legal.required_trust", float("nan")), "domains.legal.required_trust: nan is not allowed"),
         (put("domains.legal.expert", "  "), "domains.legal.expert: '  ' is not allowed; give text that is not blank"),

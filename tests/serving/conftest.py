@@ -20,7 +20,8 @@ from typing import Any
 
 import pytest
 
-from promethios.evaluation.calibration import Calibration
+from promethios.evaluation.calibration import Calibration, calibration_sha256
+from promethios.evaluation.certificate import Certificate, DomainCertificate
 from promethios.telemetry.header import SCORE_NAMES, ReservedIds
 from promethios_serving.governor import Governor
 from promethios_serving.telemetry_source import NoTelemetry
@@ -107,8 +108,39 @@ def calibration() -> Calibration:
 
 
 @pytest.fixture
-def governor(calibration: Calibration, reserved: ReservedIds) -> Governor:
-    return Governor(calibration, NoTelemetry(), reserved)
+def certificate() -> Certificate:
+    """A certificate that is stricter than the cost in legal, and looser everywhere else."""
+    return certificate_of("a" * 64, "c" * 64, legal=0.1, healthcare=0.9)
+
+
+def certificate_of(weights: str, calibration: str, **thresholds: float) -> Certificate:
+    """A certificate with these thresholds, and 0.9 by default."""
+    domains = {
+        name: DomainCertificate(
+            risk_limit=0.05,
+            threshold=threshold,
+            num_examples=1000,
+            num_answered=500,
+            num_missed=20,
+            risk_upper_bound=0.03,
+            auto_answered_share=0.5,
+            crc_threshold=0.9,
+        )
+        for name, threshold in thresholds.items()
+    }
+    return Certificate(
+        weights_sha256=weights,
+        calibration_sha256=calibration,
+        dataset_sha256="b" * 64,
+        confidence=0.95,
+        domains=domains,
+        default_threshold=0.9,
+    )
+
+
+@pytest.fixture
+def governor(calibration: Calibration, certificate: Certificate, reserved: ReservedIds) -> Governor:
+    return Governor(calibration, certificate, NoTelemetry(), reserved)
 
 
 @dataclass
@@ -212,6 +244,7 @@ def nano_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         intercept=0.0,
         default_threshold=0.4,
     ).save(folder)
+    certificate_of(weights_sha256(folder), calibration_sha256(folder)).save(folder)
     return folder
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -54,6 +55,9 @@ def test_the_header_holds_state_and_domain(governor: Governor) -> None:
         (0.39, None, FRESH, "answer"),
         (0.41, None, FRESH, "escalate"),
         (0.25, "healthcare", FRESH, "escalate"),
+        (0.11, "legal", FRESH, "escalate"),
+        (0.09, "legal", FRESH, "answer"),
+        (0.06, "legal", None, "escalate"),
         (0.25, None, None, "escalate"),
         (0.19, None, None, "caveat"),
     ],
@@ -66,6 +70,17 @@ def test_a_decision_depends_on_domain_and_telemetry(
     assert outcome.probability == pytest.approx(probability)
     assert (outcome.decision == "escalate") == (outcome.probability >= outcome.threshold)
     assert outcome.degraded == (state is None)
+
+
+def test_an_unknown_domain_gets_the_most_careful_certified_threshold(governor: Governor) -> None:
+    governor.certificate = replace(governor.certificate, default_threshold=0.05)
+    outcome = governor.decide(GovernedRequest(route="r"), FRESH, escalation_logit(0.06))
+    assert (outcome.decision, outcome.threshold) == ("escalate", 0.05)
+
+
+def test_where_nothing_is_certified_everything_escalates(governor: Governor) -> None:
+    governor.certificate = replace(governor.certificate, default_threshold=0.0)
+    assert governor.decide(GovernedRequest(route="r"), FRESH, escalation_logit(1e-6)).decision == "escalate"
 
 
 def test_a_request_without_scores_is_escalated_without_a_probability(governor: Governor) -> None:

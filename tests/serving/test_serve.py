@@ -55,6 +55,17 @@ def test_a_calibration_of_other_weights_is_refused(folder: Path) -> None:
     refused(folder, error=ModelFolderError, said="belongs to weights")
 
 
+def test_a_folder_without_certificate_is_refused_and_says_how_to_make_one(folder: Path) -> None:
+    (folder / "governance_certificate.json").unlink()
+    refused(folder, error=ModelFolderError, said="governance_certificate.json is missing; run `promethios evaluate")
+
+
+def test_a_certificate_of_another_calibration_is_refused(folder: Path) -> None:
+    with (folder / "governance_calibration.json").open("a") as stream:
+        stream.write("\n")
+    refused(folder, error=ModelFolderError, said="certifies calibration")
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [
