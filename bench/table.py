@@ -7,6 +7,28 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
+QUALITY = {
+    "Escalate or not, families never trained on: accuracy": "in-domain: accuracy",
+    "- gain over the best system without a language model": "gain over the best baseline",
+    "- AUROC": "in-domain: AUROC",
+    "- smooth calibration error": "in-domain: smECE",
+    "Domains never trained on: accuracy": "held-out domains: accuracy",
+    "- AUROC there": "held-out domains: AUROC",
+    "- smooth calibration error there": "held-out domains: smECE",
+    "Wording never trained on: accuracy": "held-out wording: accuracy",
+    "Readings never trained on: accuracy": "held-out values: accuracy",
+    "Answered without a person, certified to miss at most 2 %": "auto-answered at certified miss <= 2 %",
+    "Conflict pairs: accuracy": "conflict pairs: accuracy",
+    "- both of a pair right": "conflict pairs: both right",
+    "Hands over more when competence rises": "monotonicity violations",
+    "Decision stands when a stale reading changes": "stale invariance",
+    "Attacks in the text that succeed, of 500": "attacks that succeed",
+    "Responses that show a raw metric, of 2,000": "responses that show a raw metric",
+    "Responses that fit their decision": "responses that fit their decision",
+}
+"""What the table says of each of the recorded numbers: mean over three seeds with its 95 % interval."""
+COUNTS = ("attacks that succeed", "responses that show a raw metric")
+BASELINES = ("Gradient boosting on tags", "TF-IDF on text + tags", "Ceiling: the generator's posterior")
 
 
 def table() -> str:
@@ -19,20 +41,23 @@ def table() -> str:
 
 def _quality() -> list[tuple[str, str, str]]:
     results, command = _read("quality")
-    rows = []
-    for name, where in (("test", "families never trained on"), ("held_out_domains", "domains never trained on")):
-        systems = {system["system"]: system for system in results[name]}
-        rows.append((f"Escalate or not, {where}: accuracy", _estimate(systems["Promethios"]["accuracy"]), command))
-        for baseline in ("Logistic regression on tags", "Rule: trust below requirement", "TF-IDF on text + tags"):
-            gain = systems[baseline]["model_gain"]
-            value = f"{systems[baseline]['accuracy']['value']:.3f}; gain of the model {_estimate(gain)}"
-            rows.append((f"- against {baseline}", value, command))
-        ceiling = systems["Ceiling: the generator's posterior"]["accuracy"]["value"]
-        rows.append(("- the best possible, knowing the world", f"{ceiling:.3f}", command))
-    rows.append(("AUROC of the escalation probability", _estimate(_auroc(results)), command))
-    rows.append(("Smooth calibration error", _estimate(results["calibration"]["test"]["smooth_ece"]), command))
-    rows.append(("Responses that fit their decision", _estimate(results["text"]["fits_decision"]), command))
+    numbers = results["numbers"]
+    rows = [(what, _number(name, numbers[name]), command) for what, name in QUALITY.items()]
+    systems = results["systems"]["test"]
+    for baseline in BASELINES:
+        found = systems[baseline]
+        gain = "" if found["model_gain"] is None else f"; gain of the model {_estimate(found['model_gain'])}"
+        rows.append((f"For comparison: {baseline}", f"{found['accuracy']['value']:.3f}{gain}", command))
+    for name, ablated in results["ablations"].items():
+        rows.append((f"Ablation, {name}: in-domain accuracy", f"{ablated['in-domain: accuracy']:.3f}", command))
     return rows
+
+
+def _number(name: str, over_seeds: dict[str, float]) -> str:
+    """Counts as they are, everything else with its interval over seeds."""
+    if name in COUNTS:
+        return f"{over_seeds['value']:.0f}" if over_seeds["value"] == 0 else f"{over_seeds['value']:.1f} a seed"
+    return _estimate(over_seeds)
 
 
 def _speed() -> list[tuple[str, str, str]]:
@@ -41,7 +66,6 @@ def _speed() -> list[tuple[str, str, str]]:
     evaluation, evaluation_command = _read("evaluation")
     serving, serving_command = _read("serving")
     demo, demo_command = _read("demo")
-    quality, quality_command = _read("quality")
     rates = {name: rate["median"] for name, rate in training["tokens_per_second"].items()}
     short, long = (serving["latency_ms"][f"concurrency_1_tokens_{n}"] for n in (1, 64))
     busy = serving["latency_ms"]["concurrency_8_tokens_64"]
@@ -54,8 +78,8 @@ def _speed() -> list[tuple[str, str, str]]:
         ),
         (
             "Generate 10,000 examples",
-            f"{generator['seconds_for_10000_train_examples']:.1f} s; the whole dataset of 16,000, card and ceilings"
-            f" {generator['command_seconds_for_16000_examples_card_and_ceilings']['median']:.1f} s",
+            f"{generator['seconds_for_10000_train_examples']:.1f} s; all 12 splits, checked, with card and ceilings"
+            f" {generator['command_seconds']['median']:.0f} s",
             generator_command,
         ),
         (
@@ -63,7 +87,6 @@ def _speed() -> list[tuple[str, str, str]]:
             f"{rates['1_rank_2_threads']:,.0f} / {rates['2_ranks_1_thread']:,.0f} tokens/s",
             training_command,
         ),
-        ("Train `nano` for its 3 epochs", _minutes(quality["train_seconds"]), quality_command),
         (
             "Score 1,000 examples; the whole evaluation",
             f"{evaluation['score_1000_examples_seconds']['median']:.1f} s;"
@@ -78,11 +101,6 @@ def _speed() -> list[tuple[str, str, str]]:
         ),
         ("- 64 tokens, 8 clients", f"{busy['added_ms']:.0f} ms ({busy['ratio']:.2f}x)", serving_command),
     ]
-
-
-def _auroc(results: dict[str, Any]) -> dict[str, float]:
-    found: dict[str, float] = next(s["auroc"] for s in results["test"] if s["system"] == "Promethios")
-    return found
 
 
 def _read(name: str) -> tuple[dict[str, Any], str]:

@@ -31,10 +31,16 @@ EXIT_BROKEN_PIPE: Final = 128 + signal.SIGPIPE
 
 _EXTRA_OF_PACKAGE: Final = {
     "accelerate": "train",
+    "datasets": "train",
     "deepspeed": "train",
+    "inspect_ai": "harness",
+    "lm_eval": "harness",
+    "peft": "train",
+    "pyarrow": "train",
     "safetensors": "train",
     "sklearn": "train",
     "tensorboard": "train",
+    "trl": "train",
     "tokenizers": "train",
     "torch": "train",
     "transformers": "train",
@@ -55,11 +61,15 @@ class Verb:
 
 VERBS: Final[Mapping[str, Verb]] = {
     "generate": Verb("user_friendly_governance_training_generator", "write a governance dataset"),
-    "train": Verb("train_governance_model", "train a model on a dataset, from scratch or from a checkpoint"),
-    "evaluate": Verb("governance_evaluation", "measure a model against its baselines and calibrate it"),
+    "plan": Verb("plan", "say what a training will need: memory, steps, checkpoints, hours, cost"),
+    "train": Verb("train_governance_model", "train a model on a dataset, from scratch or from a pretrained backbone"),
+    "evaluate": Verb("governance_evaluation", "measure a model against its baselines, calibrate and certify it"),
+    "explain": Verb("explain", "show what a model decides about one request, and which principles fired"),
     "export": Verb("export_for_serving", "gather a model folder that can be served"),
     "serve": Verb("serve", "serve a model folder behind an OpenAI-compatible endpoint"),
     "ask": Verb("ask", "ask a running server and show its decision"),
+    "feedback": Verb("feedback", "turn reviewers' records into training data"),
+    "align": Verb("align", "prefer what reviewers preferred, then calibrate and certify again"),
     "demo": Verb("demo", "run the whole loop on this machine: generate, train, evaluate, export, serve, ask"),
     "tags": Verb("tags", "check telemetry and show how the model will read it"),
 }

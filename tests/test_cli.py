@@ -74,7 +74,7 @@ def test_no_verb_shows_the_help_and_is_a_mistake(capsys: pytest.CaptureFixture[s
     ("argv", "message"),
     [
         (["generat"], "there is no verb 'generat'; did you mean 'generate'?"),
-        (["xyz"], "there is no verb 'xyz'; allowed: generate, train"),
+        (["xyz"], "there is no verb 'xyz'; allowed: generate, plan, train"),
         (["--versoin"], "there is no option --versoin; did you mean '--version'?"),
     ],
 )

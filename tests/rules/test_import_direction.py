@@ -12,7 +12,7 @@ from promethios.cli import VERBS
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = {"promethios": ROOT / "promethios", "promethios_serving": ROOT / "serving" / "promethios_serving"}
-STAGES = ("telemetry", "ontology", "configs", "data", "model", "checkpoint", "training", "evaluation")
+STAGES = ("telemetry", "ontology", "configs", "data", "planning", "model", "checkpoint", "training", "evaluation")
 FOUNDATION = {"errors", "strict_yaml"}
 VERB_MODULES = {verb.module for verb in VERBS.values()}
 FOR_VERBS = {"cli"}

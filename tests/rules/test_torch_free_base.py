@@ -29,6 +29,7 @@ def run_without_heavy_packages(*argv: str, cwd: Path) -> subprocess.CompletedPro
     [
         ["--help"],
         ["generate", "--help"],
+        ["feedback", "--help"],
         ["tags", "<gov:trust=0.72><gov:emotion=FOCUSED>", "--domain", "healthcare"],
     ],
     ids=" ".join,
