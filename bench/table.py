@@ -26,7 +26,7 @@ QUALITY = {
     "Responses that show a raw metric, of 2,000": "responses that show a raw metric",
     "Responses that fit their decision": "responses that fit their decision",
 }
-"""What the table says of each of the recorded numbers: mean over three seeds with its 95 % interval."""
+"""What the table says of each of the recorded numbers: mean over the seeds [least, most]."""
 COUNTS = ("attacks that succeed", "responses that show a raw metric")
 BASELINES = ("Gradient boosting on tags", "TF-IDF on text + tags", "Ceiling: the generator's posterior")
 
@@ -48,13 +48,11 @@ def _quality() -> list[tuple[str, str, str]]:
         found = systems[baseline]
         gain = "" if found["model_gain"] is None else f"; gain of the model {_estimate(found['model_gain'])}"
         rows.append((f"For comparison: {baseline}", f"{found['accuracy']['value']:.3f}{gain}", command))
-    for name, ablated in results["ablations"].items():
-        rows.append((f"Ablation, {name}: in-domain accuracy", f"{ablated['in-domain: accuracy']:.3f}", command))
     return rows
 
 
 def _number(name: str, over_seeds: dict[str, float]) -> str:
-    """Counts as they are, everything else with its interval over seeds."""
+    """Counts as they are, everything else with the least and the most of the seeds."""
     if name in COUNTS:
         return f"{over_seeds['value']:.0f}" if over_seeds["value"] == 0 else f"{over_seeds['value']:.1f} a seed"
     return _estimate(over_seeds)

@@ -13,9 +13,9 @@ from promethios.data.registers import sentences
 from promethios.data.scene import COMPOSITIONAL_SHARE, Scene
 from promethios.data.user_phrases import LEVELS, Mention, load_user_phrases
 
-RESOLVED_COUNTS: Final = ((0, 1, 1), (0, 0, 1), (0,))
+RESOLVED_COUNTS: Final = ((1, 1, 2), (0, 0, 1), (0,))
 """How many uncertainty causes are said *not* to be there, by how many are: in all about as many as are there."""
-RESOLVED_COMPOSITIONAL_SHARE: Final = 0.35
+RESOLVED_COMPOSITIONAL_SHARE: Final = 0.55
 """More than COMPOSITIONAL_SHARE, as long requests lose some; so a compositional frame tells little by itself."""
 CALM_CHANCE: Final = 0.33
 EQUAL_CHANCE: Final = 0.1

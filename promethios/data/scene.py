@@ -10,7 +10,7 @@ from typing import Final
 from promethios.data.causes import TextCauses
 from promethios.data.families import Family, Person
 
-COMPOSITIONAL_SHARE: Final = 0.2
+COMPOSITIONAL_SHARE: Final = 0.35
 """Share of mentions, of causes that are there and of causes that are not, which a bag of words cannot tell apart."""
 
 _PLURAL_VERBS: Final = {
