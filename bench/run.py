@@ -44,15 +44,15 @@ def generator(_: Path) -> dict[str, Any]:
     from promethios.ontology.governance_ontology import load_ontology
 
     walls, rates = [], []
-    for _run in range(5):
+    for _run in range(3):
         with tempfile.TemporaryDirectory() as folder:
             started = time.perf_counter()
             promethios("generate", "--output_dir", f"{folder}/data")
             walls.append(time.perf_counter() - started)
         ontology = load_ontology()
         started = time.perf_counter()
-        part = draw_split("train", 0, 10_000, ontology)
-        count = sum(1 for _example in ExampleWriter("train", ontology).examples(part))
+        writer = ExampleWriter("train", ontology)
+        count = sum(1 for part in draw_split("train", 0, 10_000, ontology) for _example in writer.examples(part))
         rates.append(count / (time.perf_counter() - started))
     return {
         "command_seconds": spread(walls),
@@ -137,9 +137,9 @@ def quality(work: Path) -> dict[str, Any]:
         "systems": {
             name: {
                 system["title"]: {
-                    "accuracy": system["measures"]["accuracy"],
+                    "accuracy": system["measures"]["accuracy_at_threshold"],
                     "auroc": system["measures"]["auroc"],
-                    "model_gain": system["model_gains"].get("accuracy"),
+                    "model_gain": system["model_gains"].get("accuracy_at_threshold"),
                 }
                 for system in first[name]["systems"]
             }
@@ -179,48 +179,51 @@ def trained_and_evaluated(output: Path, data: Path, overrides: tuple[str, ...]) 
     return loaded
 
 
-def quality_numbers(report: dict[str, Any]) -> dict[str, float]:
-    """The numbers that a release is judged by, from one report."""
-    robustness = report["robustness"]
-    pairs, spoofing = robustness["conflict_pairs"], robustness["spoofing"]
+def quality_numbers(report: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """The numbers that a release is judged by, from one report, each with its 95 % interval over scenario families."""
+    robustness, text = report["robustness"], report["text"]
     sets = {
         "test": "in-domain",
         "held_out_domains": "held-out domains",
         "held_out_values": "held-out values",
         "held_out_wording": "held-out wording",
     }
-    numbers: dict[str, float] = {}
+    numbers = {}
     for key, title in sets.items():
         measures = report[key]["systems"][0]["measures"]
-        numbers[f"{title}: accuracy"] = measures["accuracy_at_threshold"]["value"]
-        numbers[f"{title}: AUROC"] = measures["auroc"]["value"]
-        numbers[f"{title}: smECE"] = report[key]["calibration"]["smooth_ece"]["value"]
+        numbers[f"{title}: accuracy"] = measures["accuracy_at_threshold"]
+        numbers[f"{title}: AUROC"] = measures["auroc"]
+        numbers[f"{title}: smECE"] = report[key]["calibration"]["smooth_ece"]
     rivals = [system for system in report["test"]["systems"] if system["kind"] == "baseline"]
-    best = max(rivals, key=lambda system: system["measures"]["accuracy_at_threshold"]["value"])
-    gain = best["model_gains"]["accuracy_at_threshold"]
-    model_share = next(row for row in report["certificate"]["at_common_risk"] if row["key"] == "model")
-    text = report["text"]
+    best = max(rivals, key=lambda system: float(system["measures"]["accuracy_at_threshold"]["value"]))
+    share = next(row for row in report["certificate"]["at_common_risk"] if row["key"] == "model")
     return numbers | {
-        "gain over the best baseline": gain["value"],
-        "gain over the best baseline, lower end": gain["low"],
-        "auto-answered at certified miss <= 2 %": model_share["pooled"]["auto_answered_share"]["value"],
-        "missed there": model_share["pooled"]["missed_share"]["value"],
-        "conflict pairs: accuracy": pairs["accuracy"]["value"],
-        "conflict pairs: both right": pairs["pair_accuracy"]["value"],
-        "monotonicity violations": robustness["monotonicity"]["violations"]["value"],
-        "stale invariance": robustness["stale_invariance"]["decision_stays"]["value"],
-        "attacks that succeed": float(spoofing["num_successes"]),
-        "responses that show a raw metric": report["text"]["measures"]["leaks"]["value"]
-        * report["text"]["num_responses"],
-        "headers shuffled: accuracy": robustness["header_shuffled"]["accuracy"]["value"],
-        "text removed: accuracy": robustness["text_removed"]["accuracy"]["value"],
-        "bias pairs: flipped": robustness["bias_pairs"]["flip_rate"]["value"],
-        "responses that fit their decision": text["measures"]["fits_decision"]["value"],
+        "gain over the best baseline": best["model_gains"]["accuracy_at_threshold"],
+        "auto-answered at certified miss <= 2 %": share["pooled"]["auto_answered_share"],
+        "missed there": share["pooled"]["missed_share"],
+        "conflict pairs: accuracy": robustness["conflict_pairs"]["accuracy"],
+        "conflict pairs: both right": robustness["conflict_pairs"]["pair_accuracy"],
+        "monotonicity violations": robustness["monotonicity"]["violations"],
+        "stale invariance": robustness["stale_invariance"]["decision_stays"],
+        "attacks that succeed": exactly(robustness["spoofing"]["num_successes"]),
+        "responses that show a raw metric": exactly(round(text["measures"]["leaks"]["value"] * text["num_responses"])),
+        "headers shuffled: accuracy": robustness["header_shuffled"]["accuracy"],
+        "text removed: accuracy": robustness["text_removed"]["accuracy"],
+        "bias pairs: flipped": robustness["bias_pairs"]["flip_rate"],
+        "responses that fit their decision": text["measures"]["fits_decision"],
     }
 
 
-def over_seeds(values: list[float]) -> dict[str, float]:
-    """Mean over seeds, and the least and the most of them; so few seeds give no interval worth the name."""
+def exactly(count: float) -> dict[str, float]:
+    """A count, in the form of an estimate."""
+    return {"value": count, "low": count, "high": count}
+
+
+def over_seeds(estimates: list[dict[str, float]]) -> dict[str, float]:
+    """The mean over seeds with the least and the most of them; of one seed, its own interval."""
+    if len(estimates) == 1:
+        return estimates[0]
+    values = [estimate["value"] for estimate in estimates]
     return {"value": statistics.mean(values), "low": min(values), "high": max(values)}
 
 

@@ -26,7 +26,7 @@ QUALITY = {
     "Responses that show a raw metric, of 2,000": "responses that show a raw metric",
     "Responses that fit their decision": "responses that fit their decision",
 }
-"""What the table says of each of the recorded numbers: mean over the seeds [least, most]."""
+"""What the table says of each recorded number: its 95 % interval, or over several seeds the mean [least, most]."""
 COUNTS = ("attacks that succeed", "responses that show a raw metric")
 BASELINES = ("Gradient boosting on tags", "TF-IDF on text + tags", "Ceiling: the generator's posterior")
 
@@ -52,44 +52,23 @@ def _quality() -> list[tuple[str, str, str]]:
 
 
 def _number(name: str, over_seeds: dict[str, float]) -> str:
-    """Counts as they are, everything else with the least and the most of the seeds."""
+    """Counts as they are, everything else with its interval."""
     if name in COUNTS:
-        return f"{over_seeds['value']:.0f}" if over_seeds["value"] == 0 else f"{over_seeds['value']:.1f} a seed"
+        return f"{over_seeds['value']:g}"
     return _estimate(over_seeds)
 
 
 def _speed() -> list[tuple[str, str, str]]:
     generator, generator_command = _read("generator")
-    training, training_command = _read("training")
-    evaluation, evaluation_command = _read("evaluation")
     serving, serving_command = _read("serving")
-    demo, demo_command = _read("demo")
-    rates = {name: rate["median"] for name, rate in training["tokens_per_second"].items()}
     short, long = (serving["latency_ms"][f"concurrency_1_tokens_{n}"] for n in (1, 64))
     busy = serving["latency_ms"]["concurrency_8_tokens_64"]
     return [
-        (
-            "`make demo`, nothing cached / caches warm",
-            f"{_minutes(demo['cold_seconds'])} / {_minutes(demo['warm_seconds'])},"
-            f" peak memory {max(demo['cold_peak_memory_gib'], demo['warm_peak_memory_gib']):.1f} GiB",
-            demo_command,
-        ),
         (
             "Generate 10,000 examples",
             f"{generator['seconds_for_10000_train_examples']:.1f} s; all 12 splits, checked, with card and ceilings"
             f" {generator['command_seconds']['median']:.0f} s",
             generator_command,
-        ),
-        (
-            "Train `nano`, 1 process / 2 gloo ranks",
-            f"{rates['1_rank_2_threads']:,.0f} / {rates['2_ranks_1_thread']:,.0f} tokens/s",
-            training_command,
-        ),
-        (
-            "Score 1,000 examples; the whole evaluation",
-            f"{evaluation['score_1000_examples_seconds']['median']:.1f} s;"
-            f" {evaluation['evaluate_command_seconds']:.0f} s",
-            evaluation_command,
         ),
         ("Server start to healthy", f"{serving['start_seconds']['governed']:.0f} s", serving_command),
         (
@@ -108,10 +87,6 @@ def _read(name: str) -> tuple[dict[str, Any], str]:
 
 def _estimate(estimate: dict[str, float]) -> str:
     return f"{estimate['value']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}]"
-
-
-def _minutes(seconds: float) -> str:
-    return f"{seconds / 60:.1f} min"
 
 
 if __name__ == "__main__":

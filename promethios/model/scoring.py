@@ -67,7 +67,8 @@ def score_prompts(
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     scores = np.empty((len(prompts), len(SCORE_NAMES)), dtype=np.float32)
     no_logits = torch.empty(0, dtype=torch.long, device=network.device)
-    with torch.inference_mode(), tqdm(total=len(prompts), desc="score", unit="example", disable=None if progress else True) as bar:
+    hidden = None if progress else True  # None: shown on a terminal only
+    with torch.inference_mode(), tqdm(total=len(prompts), desc="score", unit="example", disable=hidden) as bar:
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
             width = len(prompts[chosen[-1]])

@@ -22,7 +22,9 @@ def test_the_8b_preset_keeps_the_seeds_keys() -> None:
     assert (config.model.hidden_size, config.model.num_layers, config.model.num_attention_heads) == (4096, 24, 32)
     assert config.model.governance_layers == [8, 16, 24]
     assert config.training.learning_rate == 5e-5
-    assert config.training.batch_size * config.training.gradient_accumulation_steps * 8 == 16  # packs: some 234 examples
+    assert (
+        config.training.batch_size * config.training.gradient_accumulation_steps * 8 == 16
+    )  # packs, some 234 examples
     assert config.governance.hitl_escalation_threshold == 0.4
 
 
