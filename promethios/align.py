@@ -21,14 +21,13 @@ from typing import Any
 
 from promethios import cli
 from promethios.cli import run_command
-from promethios.configs.run_config import RunConfig, parse_run_config
+from promethios.configs.run_config import RunConfig, parse_overrides, parse_run_config
 from promethios.data.example import read_examples
 from promethios.data.feedback import DPO, KTO, feedback_sha256, read_preferences
 from promethios.data.folder import DEFAULT_DATA_DIR, dataset_sha256, split_path
 from promethios.errors import ConfigError, ModelFolderError
-from promethios.model.folder import check_model_folder, read_json, weights_sha256
+from promethios.model.folder import TRAINING_RUN, check_model_folder, read_json, weights_sha256
 
-RUN_FACTS = "training_run.json"
 METHODS = {"dpo": DPO, "kto": KTO}
 
 
@@ -58,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(
             f"--data_dir {args.data_dir}: the model was trained on another dataset; give that one, it is replayed"
         )
-    config = parse_run_config(facts.get("config"), str(args.model_path / RUN_FACTS), _overrides(args.set))
+    config = parse_run_config(facts.get("config"), str(args.model_path / TRAINING_RUN), parse_overrides(args.set))
     rows = read_preferences(args.feedback_dir, METHODS[args.method])
     facts["alignment"] = {
         "feedback_sha256": feedback_sha256(args.feedback_dir),
@@ -71,15 +70,8 @@ def run(args: argparse.Namespace) -> int:
     return cli.main(evaluate)
 
 
-def _overrides(pairs: Sequence[str]) -> dict[str, str]:
-    for pair in pairs:
-        if "=" not in pair:
-            raise ConfigError(f"--set {pair}: give section.key=value, for example preference.beta=0.2")
-    return dict(pair.split("=", 1) for pair in pairs)
-
-
 def _run_facts(model_path: Path) -> dict[str, Any]:
-    path = model_path / RUN_FACTS
+    path = model_path / TRAINING_RUN
     if not path.is_file():
         raise ModelFolderError(f"{path} is missing; give a model folder that `promethios train` finished")
     return read_json(path)
@@ -102,7 +94,7 @@ def _align(args: argparse.Namespace, config: RunConfig, rows: list[dict[str, Any
         whole = Path(work) / "model"
         model.save_pretrained(whole)
         encoder.tokenizer.save_pretrained(whole)
-        (whole / RUN_FACTS).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+        (whole / TRAINING_RUN).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
         for path in whole.iterdir():
             path.chmod(0o644)
         if args.output_dir.exists():

@@ -27,11 +27,17 @@ from promethios.evaluation.certificate import FILE_NAME as CERTIFICATE
 from promethios.evaluation.certificate import Certificate
 from promethios.evaluation.files import write_atomically
 from promethios.model.card import model_card
-from promethios.model.folder import REQUIRED_FILES, check_model_folder, read_json, weight_files, weights_sha256
+from promethios.model.folder import (
+    REQUIRED_FILES,
+    TRAINING_RUN,
+    check_model_folder,
+    read_json,
+    weight_files,
+    weights_sha256,
+)
 
 REPORT: Final = "evaluation_report.json"
 REPORT_PAGE: Final = "evaluation_report.html"
-TRAINING_RUN: Final = "training_run.json"
 LINEAGE: Final = "lineage.json"
 CARD: Final = "README.md"
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from promethios.cli import EXIT_USER_ERROR, run_command
-from promethios.configs.run_config import load_run_config, preset_names
+from promethios.configs.run_config import load_run_config, parse_overrides, preset_names
 from promethios.errors import ConfigError
 from promethios.planning.console import render
 from promethios.planning.contradictions import notes, problems
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
         value = getattr(args, name)
         if value is not None and not 0 < value < float("inf"):
             raise ConfigError(f"--{name} {value:g}: must be above 0")
-    config = load_run_config(args.config, _overrides(args.set))
+    config = load_run_config(args.config, parse_overrides(args.set))
     node = parse_node(args.node)
     if args.data_dir is None:
         workload = estimated_workload(config.model, config.training, args.num_examples)
@@ -82,13 +82,6 @@ def run(args: argparse.Namespace) -> int:
     for problem in found:
         sys.stderr.write(f"error: {problem}\n")
     return EXIT_USER_ERROR if found else 0
-
-
-def _overrides(pairs: Sequence[str]) -> dict[str, str]:
-    for pair in pairs:
-        if "=" not in pair:
-            raise ConfigError(f"--set {pair}: give section.key=value, for example training.zero_stage=3")
-    return dict(pair.split("=", 1) for pair in pairs)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

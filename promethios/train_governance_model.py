@@ -19,11 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from promethios.cli import run_command
-from promethios.configs.run_config import RunConfig, load_run_config, preset_names
+from promethios.configs.run_config import RunConfig, load_run_config, parse_overrides, preset_names
 from promethios.data.example import Example, read_examples
 from promethios.data.feedback import feedback_sha256, read_supervised
 from promethios.data.folder import DEFAULT_DATA_DIR, dataset_sha256, split_path
-from promethios.errors import ConfigError
 from promethios.training.stages import StageRun, resume_point, stage_runs
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train and return the exit code: 0 when done, 128 + signal number when stopped by a signal after saving."""
-    config = load_run_config(args.config, _overrides(args.set))
+    config = load_run_config(args.config, parse_overrides(args.set))
     train_file = split_path(args.data_dir, "train")
     facts = {"dataset_sha256": dataset_sha256(args.data_dir), "config": config.to_mapping()}
     if args.feedback_dir:
@@ -101,13 +100,6 @@ def run(args: argparse.Namespace) -> int:
     finally:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()  # a rank that just exits aborts the others
-
-
-def _overrides(pairs: Sequence[str]) -> dict[str, str]:
-    for pair in pairs:
-        if "=" not in pair:
-            raise ConfigError(f"--set {pair}: give section.key=value, for example training.max_steps=50")
-    return dict(pair.split("=", 1) for pair in pairs)
 
 
 def _prepare_process() -> None:

@@ -13,7 +13,7 @@ import math
 import types
 import typing
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -27,6 +27,7 @@ from promethios.ontology.section import load_yaml
 CONFIG_DIR: Final = Path(__file__).parent
 VALUE_EMBEDDINGS: Final = ("smooth", "bins")
 TRAINABLE: Final = ("modules", "lora", "full")
+_OVERRIDE_FORM: Final = "give section.key=value, for example training.max_steps=50"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,6 +212,14 @@ def parse_run_config(raw: Any, where: str, overrides: Mapping[str, str] | None =
     return config
 
 
+def parse_overrides(pairs: Sequence[str]) -> dict[str, str]:
+    """Return `section.key` -> YAML text from the "section.key=value" of a command's `--set`. Raises ConfigError."""
+    for pair in pairs:
+        if "=" not in pair:
+            raise ConfigError(f"--set {pair}: {_OVERRIDE_FORM}")
+    return dict(pair.split("=", 1) for pair in pairs)
+
+
 def preset_names() -> list[str]:
     """Return the names of the shipped configurations."""
     return sorted(
@@ -234,7 +243,7 @@ def _apply_override(raw: dict[str, Any], key: str, text: str) -> None:
     for section in sections:
         target = target.setdefault(section, {}) if isinstance(target, dict) else None
     if not sections or not isinstance(target, dict):
-        raise ConfigError(f"--set {key}: give section.key=value, for example training.max_steps=50")
+        raise ConfigError(f"--set {key}: {_OVERRIDE_FORM}")
     try:
         target[name] = yaml.safe_load(text)
     except yaml.YAMLError:

@@ -10,6 +10,8 @@ from typing import Any, Final
 from promethios.errors import ModelFolderError
 
 REQUIRED_FILES: Final = ("config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+TRAINING_RUN: Final = "training_run.json"
+"""The facts of the run that made the folder, written last: its presence says that the run is finished."""
 ARCHITECTURE: Final = "PromethiosForCausalLM"
 _CHUNK: Final = 1 << 20
 

@@ -27,7 +27,7 @@ def generate_responses(
     model: a folder, or one that is loaded already.
     decisions: one of DECISIONS for each example; policy may force any of them, so they need not be the model's own.
     """
-    loaded = model if isinstance(model, LoadedModel) else LoadedModel.load(model)
+    loaded = LoadedModel.of(model)
     encoder = loaded.encoder
     prompts = [
         [*encoder.example_prompt(example), encoder.reserved.decision(decision)]

@@ -44,6 +44,11 @@ class LoadedModel:
         """Load a model folder. Raises ModelFolderError when it is not whole."""
         return cls(load_model(model_path), PromptEncoder.load(model_path))
 
+    @classmethod
+    def of(cls, model: Path | LoadedModel) -> LoadedModel:
+        """Return a model that is loaded already, or load its folder."""
+        return model if isinstance(model, LoadedModel) else cls.load(model)
+
 
 def score_examples(
     model: Path | LoadedModel, examples: Sequence[Example], *, batch_size: int = 64, progress: bool = True
@@ -52,7 +57,7 @@ def score_examples(
 
     model: a folder, or one that is loaded already.
     """
-    loaded = model if isinstance(model, LoadedModel) else LoadedModel.load(model)
+    loaded = LoadedModel.of(model)
     prompts = [loaded.encoder.example_prompt(example) for example in examples]
     return score_prompts(loaded.model, prompts, batch_size=batch_size, progress=progress)
 

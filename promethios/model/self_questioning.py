@@ -75,7 +75,7 @@ def score_with_self_questions(
 
     model: a folder, or one that is loaded already. The same model and examples give the same rounds.
     """
-    loaded = model if isinstance(model, LoadedModel) else LoadedModel.load(model)
+    loaded = LoadedModel.of(model)
     encoder = loaded.encoder
     requests = [encoder.request(example.request) for example in examples]
     headers = [encoder.example_header(example) for example in examples]

@@ -19,10 +19,9 @@ from typing import Any, Final
 from promethios.checkpoint.manifest import newest_verified, read_manifest, verify
 from promethios.configs.run_config import Preservation, RunConfig, Stage, TrainingSection
 from promethios.errors import CheckpointError
+from promethios.model.folder import TRAINING_RUN
 
 BACKBONE: Final = "stage-0-backbone"
-RESULT: Final = "training_run.json"
-"""Written last into a stage's folder: its presence says that the stage is finished."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,9 +91,9 @@ def resume_point(
         verify(checkpoint)
         return _stage_of(checkpoint, runs, facts), checkpoint
     for index, run in enumerate(runs[:-1]):
-        if not (run.folder / RESULT).is_file():
+        if not (run.folder / TRAINING_RUN).is_file():
             return index, _newest(run, index, runs, facts, say)
-        _refuse_another_run(run.folder, json.loads((run.folder / RESULT).read_text(encoding="utf-8")), facts)
+        _refuse_another_run(run.folder, json.loads((run.folder / TRAINING_RUN).read_text(encoding="utf-8")), facts)
         say(f"{run.name} is finished")
     return len(runs) - 1, _newest(runs[-1], len(runs) - 1, runs, facts, say)
 

@@ -19,6 +19,7 @@ from transformers.trainer_callback import PrinterCallback
 from promethios.checkpoint.manifest import checkpoints, write_manifest
 from promethios.configs.run_config import LossWeights
 from promethios.errors import CheckpointError, TrainingError
+from promethios.model.folder import TRAINING_RUN
 from promethios.training.objective import governance_losses, weighted_sum
 
 STAGING: Final = ".staging"
@@ -119,7 +120,7 @@ class GovernanceTrainer(Trainer):
             self.save_model(str(staging), _internal_call=True)
             if self.args.should_save:
                 (staging / "training_args.bin").unlink()  # a pickle; training_run.json says the same, readably
-                (staging / "training_run.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+                (staging / TRAINING_RUN).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
                 for path in sorted(staging.iterdir()):
                     path.chmod(0o644)  # safetensors writes 0600, which a server under another user cannot read
                     path.replace(output_dir / path.name)

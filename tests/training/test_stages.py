@@ -9,7 +9,8 @@ import pytest
 from promethios.checkpoint.manifest import write_manifest
 from promethios.configs.run_config import RunConfig, load_run_config
 from promethios.errors import CheckpointError
-from promethios.training.stages import BACKBONE, RESULT, StageRun, resume_point, stage_runs
+from promethios.model.folder import TRAINING_RUN
+from promethios.training.stages import BACKBONE, StageRun, resume_point, stage_runs
 
 STAGES = "[{train: modules, learning_rate: 2e-4, epochs: 1}, {train: lora, lora_rank: 8}]"
 
@@ -38,7 +39,7 @@ def checkpoint(run: StageRun, step: int, facts: dict[str, Any]) -> Path:
 
 def finish(run: StageRun, facts: dict[str, Any]) -> None:
     run.folder.mkdir(parents=True, exist_ok=True)
-    (run.folder / RESULT).write_text(json.dumps(facts))
+    (run.folder / TRAINING_RUN).write_text(json.dumps(facts))
 
 
 def test_each_stage_starts_where_the_one_before_ended_and_the_last_writes_the_model(
