@@ -51,7 +51,7 @@ bench: setup ## Measure and record into bench/results/ (quiet machine, about 20 
 
 .PHONY: lock
 lock: setup ## Resolve requirements/*.txt anew from pyproject.toml
-	$(UV) pip compile $(LOCK) --extra train --extra serve-cpu --extra harness --extra dev --override requirements/overrides-cpu.txt -o requirements/cpu.txt pyproject.toml
+	$(UV) pip compile $(LOCK) --extra train --extra serve-cpu --extra cluster --extra harness --extra dev --override requirements/overrides-cpu.txt -o requirements/cpu.txt pyproject.toml
 	$(UV) pip compile $(LOCK) --extra train -o requirements/train.txt pyproject.toml
 	$(UV) pip compile $(LOCK) --extra serve-cuda --override requirements/overrides-cuda.txt -o requirements/serve-cuda.txt pyproject.toml
 	$(UV) pip compile $(LOCK) --extra cluster -o requirements/cluster.txt pyproject.toml

@@ -60,10 +60,17 @@ def _number(name: str, over_seeds: dict[str, float]) -> str:
 
 def _speed() -> list[tuple[str, str, str]]:
     generator, generator_command = _read("generator")
+    training, training_command = _read("training")
+    rates = training["tokens_per_second"]
     serving, serving_command = _read("serving")
     short, long = (serving["latency_ms"][f"concurrency_1_tokens_{n}"] for n in (1, 64))
     busy = serving["latency_ms"]["concurrency_8_tokens_64"]
     return [
+        (
+            "Train nano: tokens a second, one process",
+            f"{rates['1_rank_2_threads']['median']:,.0f}; two ranks {training['ratio_2_ranks_to_1']:.2f}x",
+            training_command,
+        ),
         (
             "Generate 10,000 examples",
             f"{generator['seconds_for_10000_train_examples']:.1f} s; all 12 splits, checked, with card and ceilings"
