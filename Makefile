@@ -24,15 +24,24 @@ train-full: setup ## Train nano for its full 3 epochs over 10,000 examples, then
 	$(BIN)/promethios evaluate --model_path runs/full/model --data_dir runs/full/data
 	$(BIN)/promethios export --model_path runs/full/model --output_path runs/full/export
 
+.PHONY: images
+images: ## Build the images: make images REGISTRY=registry.example.com/team TAG=1 PUSH=1 (docker, podman or buildah)
+	REGISTRY="$(REGISTRY)" TAG="$(TAG)" scripts/build-images.sh
+
 ##@ Develop
 
 .PHONY: test
 test: lint ## Lint, types, unit tests, and integration with real DeepSpeed and real vLLM
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not e2e"
+
+.PHONY: e2e
+e2e: setup ## Training in a real Kubernetes cluster, made here and removed again (root; 20 minutes of Go builds once)
+	scripts/e2e-setup.sh
+	$(BIN)/python -m pytest -m e2e
 
 .PHONY: test-unit
 test-unit: setup ## Only the tests that take seconds
-	$(BIN)/python -m pytest -m "not integration"
+	$(BIN)/python -m pytest -m "not integration and not e2e"
 
 .PHONY: lint
 lint: setup ## Formatting, lint and types
