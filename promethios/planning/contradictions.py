@@ -123,8 +123,9 @@ def _checkpoint_problems(plan: Plan) -> Iterator[tuple[str, str]]:
         yield (
             "--grace_period_seconds",
             f"is {grace:g}, but stopping takes {plan.needed_grace_seconds} s: the step under way "
-            f"{duration(plan.step_seconds or 0)}, the save {duration(plan.save_seconds)} at "
-            f"{plan.request.storage_rate / 1e9:g} GB/s, the exit; set terminationGracePeriodSeconds to "
+            f"{duration(plan.step_seconds or 0)}, three times {duration(plan.save_seconds)} for a save at "
+            f"{plan.request.storage_rate / 1e9:g} GB/s (one under way, the last one staged, then "
+            "completed), the exit; set terminationGracePeriodSeconds to "
             f"{plan.needed_grace_seconds} or more, or give faster storage with --storage_rate",
         )
 

@@ -44,5 +44,9 @@ def volume_bytes(training: TrainingSection, stages: list[Checkpoint], *, backbon
 
 
 def needed_grace_seconds(step_seconds: float, save_seconds: float) -> int:
-    """Return the grace period that SIGTERM needs: the step under way is finished, then saved, then the ranks end."""
-    return math.ceil(step_seconds + save_seconds + EXIT_SECONDS)
+    """Return the grace period that SIGTERM needs.
+
+    The step under way ends; a save that is being completed ends; the last one is written to the staging folder and from
+    there to the volume; the ranks end.
+    """
+    return math.ceil(step_seconds + 3 * save_seconds + EXIT_SECONDS)

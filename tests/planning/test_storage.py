@@ -29,5 +29,5 @@ def test_the_volume_holds_what_is_kept_one_more_and_the_result() -> None:
     assert volume_bytes(training, [stage, stage], backbone=5 * GIB) == 583 * GIB  # (2 x 210 + 100 + 2 x 5) x 1.1
 
 
-def test_the_grace_period_holds_a_step_a_save_and_the_exit() -> None:
-    assert needed_grace_seconds(20.5, 112.0) == 148
+def test_the_grace_period_holds_a_step_a_save_under_way_the_last_one_twice_and_the_exit() -> None:
+    assert needed_grace_seconds(20.5, 112.0) == 372
