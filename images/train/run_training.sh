@@ -1,22 +1,81 @@
 #!/usr/bin/env bash
-# The seed's training script: data if there is none, training on every GPU of the node, evaluation.
-# Settings are environment variables; what follows on the command line goes to the training command.
-#
-#   PROMETHIOS_CONFIG   preset or YAML file       8b
-#   PROMETHIOS_DATA     dataset folder            ./data/governance
-#   PROMETHIOS_OUTPUT   model folder              ./models/promethios-governance-8b
-#   PROMETHIOS_NPROC    processes on this node    one for each GPU, or 1
+# The entry of a training pod, and the same on one machine: data if there is none, training on every GPU of the node,
+# evaluation. What follows on the command line goes to the training command. `run_training.sh data`, a pod's init step,
+# only makes the data, and succeeds in any case: whatever fails there, the whole script finds again, and reports.
+# Settings are environment variables; promethios/training/README.md lists them and the exit codes.
 set -euo pipefail
 
 config=${PROMETHIOS_CONFIG:-8b}
 data=${PROMETHIOS_DATA:-./data/governance}
 output=${PROMETHIOS_OUTPUT:-./models/promethios-governance-$config}
-nproc=${PROMETHIOS_NPROC:-$(python -c 'import torch; print(max(1, torch.cuda.device_count()))')}
 
-[ -f "$data/DATASET.sha256" ] || promethios generate --output_dir "$data"
+# A shell in the foreground, as process 1 is, would keep signals to itself: each goes on to the command that runs.
+# Job control puts that into a process group of its own, so that Ctrl-C reaches it once, not twice.
+set -m
+child= signal=
+forward() {
+  signal=$1
+  [ -n "$child" ] || exit "$((128 + $(kill -l "$signal")))"
+  kill -s "$signal" -- "-$child" 2>/dev/null || true
+}
+trap 'forward TERM' TERM
+trap 'forward INT' INT
 
-# Resumes from the newest whole checkpoint in $output; safe to start again after any failure.
-torchrun --standalone --nproc_per_node="$nproc" -m promethios.train_governance_model \
-  --config "$config" --data_dir "$data" --output_dir "$output" "$@"
+run() {
+  local code
+  "$@" &
+  child=$!
+  while true; do
+    signal= code=0
+    wait "$child" || code=$?
+    [ -n "$signal" ] || break # else it was a signal that ended the waiting, not the command
+  done
+  child=
+  [ "$code" = 0 ] || exit "$code"
+}
 
-promethios evaluate --model_path "$output" --data_dir "$data"
+# The training operator looks at the training container's exit code only: a pod whose init step fails is made anew for ever.
+if [ "${1:-}" = data ]; then trap '[ "$?" -ge 128 ] || exit 0' EXIT; fi
+
+# Under another name first: a folder called $data holds a whole dataset, whenever this is killed. Two pods may be at it
+# at once, since an init container is not told its node's rank; they make the same, and the first to be done counts.
+make_data() {
+  local partial=$data.partial-$HOSTNAME
+  rm -rf "$partial"
+  run promethios generate --output_dir "$partial" ${PROMETHIOS_NUM_EXAMPLES:+--num_examples "$PROMETHIOS_NUM_EXAMPLES"}
+  if ! mv -T "$partial" "$data" && [ ! -f "$data/DATASET.sha256" ]; then
+    rm -rf "$partial"
+    exit 2
+  fi
+  rm -rf "$partial"
+}
+
+if [ ! -f "$data/DATASET.sha256" ]; then
+  if [ "${PET_NODE_RANK:-0}" = 0 ]; then
+    make_data
+  else
+    echo "waiting for $data/DATASET.sha256, which the first node makes" >&2
+    until [ -f "$data/DATASET.sha256" ]; do run sleep 1; done
+  fi
+fi
+examples=$(wc -l <"$data/train.jsonl")
+if [ "${PROMETHIOS_NUM_EXAMPLES:-$examples}" != "$examples" ]; then
+  echo "error: PROMETHIOS_NUM_EXAMPLES=$PROMETHIOS_NUM_EXAMPLES, but $data, which other runs share, holds $examples;" \
+    "set it to that, or give another PROMETHIOS_DATA" >&2
+  exit 2
+fi
+if [ "${1:-}" = data ]; then exit; fi
+
+gates=()
+if [ "${PROMETHIOS_REQUIRE_GATES:-true}" = false ]; then gates=(--ignore_gates); fi
+
+# Resumes from the newest verified checkpoint; safe to start again after any failure.
+run python -m promethios.training_attempt --output_dir "$output" --data_dir "$data" "${gates[@]}" \
+  ${PROMETHIOS_NPROC:+--nproc_per_node "$PROMETHIOS_NPROC"} \
+  ${PROMETHIOS_MAX_ATTEMPTS:+--max_attempts "$PROMETHIOS_MAX_ATTEMPTS"} \
+  ${PROMETHIOS_NODE:+--node "$PROMETHIOS_NODE"} \
+  ${PROMETHIOS_TERMINATION_LOG:+--termination_log "$PROMETHIOS_TERMINATION_LOG"} \
+  -- --config "$config" \
+  ${PROMETHIOS_CHECKPOINT_STORE:+--checkpoint_store "$PROMETHIOS_CHECKPOINT_STORE"} \
+  ${PROMETHIOS_CHECKPOINT_STAGING:+--checkpoint_staging "$PROMETHIOS_CHECKPOINT_STAGING"} \
+  "$@"

@@ -127,6 +127,7 @@ class PackedDataset(Dataset[list[Target]]):
     def __init__(self, targets: Sequence[Target], sequence_length: int) -> None:
         self.packs = pack(targets, sequence_length)
         self.num_tokens = sum(target.num_tokens for target in targets)
+        self.num_predicted = sum(len(target.encoded.language_positions) for target in targets)
 
     def __len__(self) -> int:
         return len(self.packs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import time
@@ -14,6 +15,9 @@ import torch
 from torch import distributed
 from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from promethios.checkpoint.attempts import record_resumption
+from promethios.training.metrics import TrainingMetrics
 
 
 class ProgressLog(TrainerCallback):
@@ -75,6 +79,79 @@ class ProgressLog(TrainerCallback):
             self.bar.close()
 
 
+class MetricsCallback(TrainerCallback):
+    """Feed the metrics, on the first rank; tell the ledger where the stage goes on; time the steps of each log entry.
+
+    It stands before ProgressLog, which then writes `step_seconds` into metrics.jsonl, too: the time since the last
+    entry, saves left out. tokens_per_step, flops_per_step: of all ranks together. peak: FLOPs a second of all
+    accelerators together, or None when it is not known.
+    """
+
+    def __init__(
+        self,
+        metrics: TrainingMetrics,
+        output_dir: Path,
+        stage_folder: Path,
+        *,
+        tokens_per_step: float,
+        flops_per_step: float,
+        peak: float | None,
+    ) -> None:
+        self.metrics = metrics
+        self.output_dir = output_dir
+        self.stage_folder = stage_folder
+        self.tokens_per_step = tokens_per_step
+        self.flops_per_step = flops_per_step
+        self.peak = peak
+        self.clock = 0.0
+        self.steps_since_log = 0
+        self.seconds_since_log = 0.0
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Start the clock; say where the stage goes on."""
+        self.clock = time.monotonic()
+        if state.is_world_process_zero:
+            before = record_resumption(self.output_dir, self.stage_folder, state.global_step)
+            self.metrics.on_begin(
+                before, step=state.global_step, steps=state.max_steps, checkpoint_interval=int(state.save_steps)
+            )
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Count a step."""
+        seconds = self._lap()
+        self.steps_since_log += 1
+        self.seconds_since_log += seconds
+        if state.is_world_process_zero:
+            self.metrics.on_step(
+                state.global_step, epoch=state.epoch or 0.0, seconds=seconds, tokens=self.tokens_per_step
+            )
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Leave the time of a save out of the next step."""
+        self._lap()
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, Any], **_: Any
+    ) -> None:
+        """Report the losses and the speed since the last entry."""
+        if "loss" not in logs:
+            return
+        logs["step_seconds"] = round(self.seconds_since_log, 4)
+        if state.is_world_process_zero:
+            rate = self.steps_since_log / max(self.seconds_since_log, 1e-9)
+            losses = {name.removeprefix("loss_"): value for name, value in logs.items() if name.startswith("loss_")}
+            self.metrics.on_log(
+                {"total": logs["loss"], **losses},
+                tokens_per_second=rate * self.tokens_per_step,
+                mfu=rate * self.flops_per_step / self.peak if self.peak else None,
+            )
+        self.steps_since_log, self.seconds_since_log = 0, 0.0
+
+    def _lap(self) -> float:
+        before, self.clock = self.clock, time.monotonic()
+        return self.clock - before
+
+
 class StopOnSignal(TrainerCallback):
     """On SIGINT or SIGTERM finish the step, save a checkpoint and stop; a second signal ends at once.
 
@@ -85,7 +162,12 @@ class StopOnSignal(TrainerCallback):
         self.received: int | None = None
 
     def install(self) -> None:
-        """Install the signal handlers in the main thread."""
+        """Install the signal handlers in the main thread.
+
+        Processes that load data get a group of their own from now on: torchrun and a terminal signal the whole group of
+        a rank, and a rank whose data loader was killed cannot finish its step.
+        """
+        os.register_at_fork(after_in_child=os.setpgrp)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
 

@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 COMMANDS = (ROOT / "promethios" / "README.md").read_text(encoding="utf-8")
 SERVING_FOLDER = ROOT / "serving" / "promethios_serving"
 SERVING = ROOT / "serving" / "README.md"
+TRAINING_FOLDER = ROOT / "promethios" / "training"
 ALL_READMES = [ROOT / "README.md", *(ROOT / "promethios").rglob("README.md"), SERVING]
 METRIC_KINDS = {"Counter", "Gauge", "Histogram", "Summary", "Info", "Enum"}
 SETTING = re.compile(r"\bPROMETHIOS_[A-Z][A-Z_]*[A-Z]\b")
@@ -46,18 +47,23 @@ def test_a_verb_is_described_in_the_words_of_its_help(verb: str) -> None:
     assert VERBS[verb].summary.lower() in section(COMMANDS, f"promethios {verb}").lower()
 
 
-def metric_names() -> set[str]:
-    """Return the names of the metric objects of the serving half, without importing it."""
-    tree = ast.parse((SERVING_FOLDER / "metrics.py").read_text(encoding="utf-8"))
+def metric_names(module: Path) -> set[str]:
+    """Return the names of a module's metric objects, without importing it."""
+    tree = ast.parse(module.read_text(encoding="utf-8"))
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
     kinds = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id in METRIC_KINDS]
     return {call.args[0].value for call in kinds if isinstance(call.args[0], ast.Constant)}
 
 
-def test_every_metric_is_documented_and_every_documented_one_exists() -> None:
-    documented = set(re.findall(r"^\| `(promethios_\w+)", SERVING.read_text(encoding="utf-8"), re.MULTILINE))
-    assert metric_names()
-    assert documented == metric_names()
+@pytest.mark.parametrize(
+    ("module", "document"),
+    [(SERVING_FOLDER / "metrics.py", SERVING), (TRAINING_FOLDER / "metrics.py", TRAINING_FOLDER / "README.md")],
+    ids=["serving", "training"],
+)
+def test_every_metric_is_documented_and_every_documented_one_exists(module: Path, document: Path) -> None:
+    documented = set(re.findall(r"^\| `(promethios_\w+)", document.read_text(encoding="utf-8"), re.MULTILINE))
+    assert metric_names(module)
+    assert documented == metric_names(module)
 
 
 def settings_fields() -> set[str]:

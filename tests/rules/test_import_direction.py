@@ -12,9 +12,13 @@ from promethios.cli import VERBS
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = {"promethios": ROOT / "promethios", "promethios_serving": ROOT / "serving" / "promethios_serving"}
-STAGES = ("telemetry", "ontology", "configs", "data", "planning", "model", "checkpoint", "training", "evaluation")
+STAGES = (
+    *("telemetry", "ontology", "configs", "data", "planning"),
+    *("model", "checkpoint", "training", "evaluation", "cluster"),
+)
 FOUNDATION = {"errors", "strict_yaml"}
-VERB_MODULES = {verb.module for verb in VERBS.values()}
+VERB_MODULES = {verb.module for verb in VERBS.values()} | {"training_attempt"}
+"""The last one is a command, too; a pod types it, not a person."""
 FOR_VERBS = {"cli"}
 
 
