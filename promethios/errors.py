@@ -6,8 +6,10 @@
       DatasetError             a dataset folder or one of its lines
       TrainingError            a run that cannot go on
       CheckpointError          a checkpoint that cannot be written, read or resumed
+        StoreUnavailableError  the object store of checkpoints does not answer; trying again may help
       ModelFolderError         a model folder that is incomplete or does not belong together
       ServingError             the server cannot be started or reached
+      ClusterError             a Kubernetes cluster, or a job in it, is not as it must be
 
 A message names the place (file, line or key), the value found, what is allowed and what to do.
 Anything else that is raised is a defect of ours and keeps its traceback.
@@ -45,12 +47,22 @@ class CheckpointError(PromethiosError):
     """A checkpoint could not be written, read or resumed."""
 
 
+class StoreUnavailableError(CheckpointError):
+    """The object store does not answer, or keeps failing: not the user's mistake, so a job tries again."""
+
+    exit_code = 138
+
+
 class ModelFolderError(PromethiosError):
     """A model folder is incomplete, or its parts do not belong together."""
 
 
 class ServingError(PromethiosError):
     """The server cannot be started or reached."""
+
+
+class ClusterError(PromethiosError):
+    """A cluster cannot be reached, refuses a request, or cannot run a job; or there is no such job."""
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import json
 import os
 import sys
 import warnings
@@ -18,17 +19,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from promethios import __version__
+from promethios.checkpoint.manifest import read_manifest
+from promethios.checkpoint.saver import CheckpointSaver
 from promethios.cli import run_command
-from promethios.configs.run_config import RunConfig, load_run_config, parse_overrides, preset_names
+from promethios.configs.run_config import RunConfig, TrainingSection, load_run_config, parse_overrides, preset_names
 from promethios.data.example import Example, read_examples
 from promethios.data.feedback import feedback_sha256, read_supervised
 from promethios.data.folder import DEFAULT_DATA_DIR, dataset_sha256, split_path
-from promethios.training.stages import StageRun, resume_point, stage_runs
+from promethios.model.folder import TRAINING_RUN
+from promethios.training.stages import StageRun, checkpoint_store, on_as_many_ranks, resume_point, stage_runs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast, TrainingArguments
 
     from promethios.model.encoding import PromptEncoder
+    from promethios.training.metrics import TrainingMetrics
     from promethios.training.packing import PackedDataset
     from promethios.training.trainer import GovernanceTrainer
 
@@ -57,6 +63,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a checkpoint folder, latest (the newest whole one in output_dir, if any; default) or none",
     )
     parser.add_argument(
+        "--checkpoint_store",
+        metavar="URL",
+        help="keep the checkpoints in an object store, too: s3://bucket/prefix; credentials from the environment",
+    )
+    parser.add_argument(
+        "--checkpoint_staging",
+        type=Path,
+        metavar="DIR",
+        help="fast local folder that saves are written to first, so that training waits less (default: in output_dir)",
+    )
+    parser.add_argument(
         "--set",
         action="append",
         default=[],
@@ -67,15 +84,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train and return the exit code: 0 when done, 128 + signal number when stopped by a signal after saving."""
+    if "TORCHELASTIC_ERROR_FILE" not in os.environ:
+        return _run(args)
+    from torch.distributed.elastic.multiprocessing.errors import record
+
+    return record(_run)(args) or 0  # torchrun reads there what a rank failed with
+
+
+def _run(args: argparse.Namespace) -> int:
     config = load_run_config(args.config, parse_overrides(args.set))
     train_file = split_path(args.data_dir, "train")
     facts = {"dataset_sha256": dataset_sha256(args.data_dir), "config": config.to_mapping()}
     if args.feedback_dir:
         facts["feedback_sha256"] = feedback_sha256(args.feedback_dir)
     stages = stage_runs(config, args.output_dir)
-    first, checkpoint = resume_point(args.resume_from_checkpoint, stages, facts, _say)
-    if checkpoint:
-        _say(f"resuming from {checkpoint}")
+    if args.resume_from_checkpoint == "latest" and _is_trained(args.output_dir, facts):
+        _say(f"{args.output_dir} is trained already, on this data and with this configuration")
+        return 0
+    if args.checkpoint_store:
+        checkpoint_store(args.checkpoint_store, stages[-1], stages)  # a mistake in the URL, before anything is loaded
     pairs_file = args.data_dir / "train_pairs.jsonl"
     data = TrainingData(
         read_examples(train_file),
@@ -85,11 +112,24 @@ def run(args: argparse.Namespace) -> int:
     _prepare_process()
     import torch
 
+    from promethios.training.arguments import training_arguments
+    from promethios.training.first_rank import on_first_rank
+
+    training_arguments(stages[0].training, stages[0].folder)  # sets up the process group
     try:
+        first, checkpoint = on_first_rank(
+            lambda: resume_point(args.resume_from_checkpoint, stages, facts, _say, args.checkpoint_store)
+        )
+        if checkpoint:
+            _say(f"resuming from {checkpoint}")
+        metrics = _metrics(args.config, config, facts)
         for stage in stages[first:]:
             if len(stages) > 1:
                 _say(f"{stage.name}:")
-            code = _train(config, data, stage, checkpoint, facts | {"stage": stage.name})
+            saver = _saver(args, stage, stages, metrics)
+            code = _train(
+                config, data, stage, checkpoint, facts | {"stage": stage.name}, metrics, saver, args.output_dir
+            )
             if code:
                 return code
             checkpoint = None
@@ -122,20 +162,58 @@ def _prepare_process() -> None:
         os.environ.setdefault(name, value)
 
 
+def _is_trained(output_dir: Path, facts: dict[str, Any]) -> bool:
+    """True when the folder holds the result of these facts: a pod may be stopped after training, in evaluation."""
+    path = output_dir / TRAINING_RUN
+    recorded = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return all(recorded.get(name) == facts.get(name) for name in ("config", "dataset_sha256", "feedback_sha256"))
+
+
+def _metrics(name: str, config: RunConfig, facts: dict[str, Any]) -> TrainingMetrics:
+    """Return the metrics of this training, served by the first rank where PROMETHIOS_METRICS_PORT is set."""
+    import torch
+
+    from promethios.training.metrics import TrainingMetrics
+
+    metrics = TrainingMetrics()
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    metrics.info.labels(name, facts["dataset_sha256"], __version__, os.environ["WORLD_SIZE"], device).set(1)
+    port = os.environ.get("PROMETHIOS_METRICS_PORT")
+    if port and os.environ["RANK"] == "0":
+        metrics.serve(port)
+    return metrics
+
+
 def _train(
-    config: RunConfig, data: TrainingData, stage: StageRun, checkpoint: Path | None, facts: dict[str, Any]
+    config: RunConfig,
+    data: TrainingData,
+    stage: StageRun,
+    checkpoint: Path | None,
+    facts: dict[str, Any],
+    metrics: TrainingMetrics,
+    saver: CheckpointSaver,
+    run_folder: Path,
 ) -> int:
     # Imported here: torch and DeepSpeed read the environment that _prepare_process sets.
     from promethios.model.build import count_parameters
     from promethios.model.encoding import PromptEncoder
     from promethios.training.arguments import training_arguments
     from promethios.training.counterfactuals import add_counterfactuals
+    from promethios.training.first_rank import on_first_rank
+    from promethios.training.metrics import flops_per_sequence
     from promethios.training.new_model import prepare_backbone
     from promethios.training.packing import PackedDataset, encode_targets
-    from promethios.training.progress import ProgressLog, StopOnSignal
+    from promethios.training.progress import MetricsCallback, ProgressLog, StopOnSignal
+    from promethios.training.universal import universal_checkpoint
 
+    world_size = int(os.environ["WORLD_SIZE"])
+    written = checkpoint
+    if written is not None and read_manifest(written)["world_size"] != world_size:
+        stage = on_as_many_ranks(stage, written, world_size)
+        checkpoint = on_first_rank(lambda: universal_checkpoint(written))
     training = stage.training
-    arguments = training_arguments(training, stage.folder)  # seeds every generator, so before the model is made
+    # Seeds every generator, so before the model is made.
+    arguments = training_arguments(training, stage.folder, universal=checkpoint != written)
     if stage.backbone is not None:
         prepare_backbone(config.model, stage, anew=checkpoint is None)
     encoder = PromptEncoder(_tokenizer(config, data, stage))
@@ -153,6 +231,7 @@ def _train(
     targets += encode_targets(encoder, data.reviewed, training.sequence_length, data.review_weights)
     dataset = PackedDataset(targets, training.sequence_length)
     sequences_per_step = arguments.train_batch_size * training.gradient_accumulation_steps * arguments.world_size
+    tokens_per_step = sequences_per_step * dataset.num_tokens / len(dataset)
     stop = StopOnSignal()
     trainer = _trainer(
         config,
@@ -161,8 +240,27 @@ def _train(
         encoder,
         dataset,
         args=arguments,
-        callbacks=[ProgressLog(stage.folder / "logs", sequences_per_step * dataset.num_tokens / len(dataset)), stop],
+        callbacks=[
+            MetricsCallback(
+                metrics,
+                run_folder,
+                stage.folder,
+                tokens_per_step=tokens_per_step,
+                flops_per_step=sequences_per_step
+                * flops_per_sequence(
+                    config.model,
+                    stage.train,
+                    stage.lora_rank,
+                    sequence_length=training.sequence_length,
+                    response_share=dataset.num_predicted / (len(dataset) * training.sequence_length),
+                ),
+                peak=_peak(training, arguments.world_size),
+            ),
+            ProgressLog(stage.folder / "logs", tokens_per_step),
+            stop,
+        ],
         facts=facts,
+        saver=saver,
     )
     parameters = count_parameters(config.model)["total"]
     _say(
@@ -171,6 +269,7 @@ def _train(
     )
     stop.install()
     result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    saver.close()
     if stop.received:
         step = trainer.state.global_step
         _say(f"saved and stopped by signal {stop.received} at step {step}; run the same command to resume")
@@ -187,6 +286,34 @@ def _train(
         }
     )
     return 0
+
+
+def _saver(
+    args: argparse.Namespace, stage: StageRun, stages: Sequence[StageRun], metrics: TrainingMetrics
+) -> CheckpointSaver:
+    """Return what completes a stage's checkpoints; torchrun tells which node of how many this is."""
+    return CheckpointSaver(
+        stage.folder,
+        keep=stage.training.save_total_limit,
+        listener=metrics,
+        say=_say,
+        store=checkpoint_store(args.checkpoint_store, stage, stages),
+        staging=args.checkpoint_staging,
+        node_rank=int(os.environ.get("GROUP_RANK", "0")),
+        num_nodes=int(os.environ.get("GROUP_WORLD_SIZE", "1")),
+    )
+
+
+def _peak(training: TrainingSection, world_size: int) -> float | None:
+    """Return the 16-bit peak of all accelerators together; None on CPU, in fp32, and where it is not known."""
+    import torch
+
+    from promethios.training.metrics import peak_flops
+
+    if not torch.cuda.is_available() or not (training.bf16 or training.fp16):
+        return None
+    peak = peak_flops(torch.cuda.get_device_name())
+    return peak and peak * world_size
 
 
 def _tokenizer(config: RunConfig, data: TrainingData, stage: StageRun) -> PreTrainedTokenizerFast:

@@ -13,10 +13,10 @@ from promethios.errors import ConfigError
 from promethios.training.deepspeed_config import deepspeed_config
 
 
-def training_arguments(training: TrainingSection, output_dir: Path) -> TrainingArguments:
+def training_arguments(training: TrainingSection, output_dir: Path, *, universal: bool = False) -> TrainingArguments:
     """Return the Trainer's arguments and seed every random generator; without a GPU everything runs on CPU.
 
-    Raises ConfigError for fp16 on CPU.
+    universal: resume from a universal checkpoint. Raises ConfigError for fp16 on CPU.
     """
     on_cpu = not torch.cuda.is_available()
     if on_cpu and training.fp16:
@@ -39,7 +39,7 @@ def training_arguments(training: TrainingSection, output_dir: Path) -> TrainingA
         fp16=training.fp16,
         gradient_checkpointing=training.gradient_checkpointing,
         torch_compile=training.torch_compile,
-        deepspeed=deepspeed_config(training),
+        deepspeed=deepspeed_config(training, universal=universal),
         dataloader_num_workers=training.dataloader_num_workers,
         dataloader_pin_memory=not on_cpu,
         logging_steps=training.logging_steps,

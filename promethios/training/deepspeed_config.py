@@ -7,12 +7,12 @@ from typing import Any
 from promethios.configs.run_config import TrainingSection
 
 
-def deepspeed_config(training: TrainingSection) -> dict[str, Any]:
+def deepspeed_config(training: TrainingSection, *, universal: bool = False) -> dict[str, Any]:
     """Return DeepSpeed's configuration; sizes are "auto", filled in by the Trainer from the same section.
 
     The optimizer is the Trainer's (torch AdamW, fused), so one code path serves GPUs and CPU and parameter groups
     without weight decay are kept. With ZeRO-3 the whole weights are gathered at each save, so that every checkpoint
-    also loads as an ordinary model folder.
+    also loads as an ordinary model folder. universal: resume from a checkpoint of another number of ranks, converted.
     """
     zero: dict[str, Any] = {"stage": training.zero_stage}
     if training.zero_stage == 3:
@@ -32,4 +32,6 @@ def deepspeed_config(training: TrainingSection) -> dict[str, Any]:
     if training.fp16:
         # Loss scale 0 is dynamic scaling, without which fp16 gradients underflow.
         config["fp16"] = {"enabled": True, "loss_scale": 0, "initial_scale_power": 16}
+    if universal:
+        config["checkpoint"] = {"load_universal": True}
     return config

@@ -14,12 +14,16 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from promethios.checkpoint.manifest import newest_verified, read_manifest, verify
+from promethios.checkpoint.manifest import checkpoints, read_manifest, verify
+from promethios.checkpoint.resume import newest_verified
 from promethios.configs.run_config import Preservation, RunConfig, Stage, TrainingSection
 from promethios.errors import CheckpointError
 from promethios.model.folder import TRAINING_RUN
+
+if TYPE_CHECKING:
+    from promethios.checkpoint.object_store import ObjectStore
 
 BACKBONE: Final = "stage-0-backbone"
 
@@ -72,15 +76,34 @@ def stage_runs(config: RunConfig, output_dir: Path) -> list[StageRun]:
     return runs
 
 
+def checkpoint_store(url: str | None, run: StageRun, runs: Sequence[StageRun]) -> ObjectStore | None:
+    """Return where a stage's checkpoints stand in the object store; None without one. Raises ConfigError."""
+    if url is None:
+        return None
+    from promethios.checkpoint.object_store import ObjectStore
+
+    return ObjectStore(url if run is runs[-1] else f"{url.rstrip('/')}/{run.name}")
+
+
 def resume_point(
-    choice: str, runs: Sequence[StageRun], facts: Mapping[str, Any], say: Callable[[str], None]
+    choice: str,
+    runs: Sequence[StageRun],
+    facts: Mapping[str, Any],
+    say: Callable[[str], None],
+    store_url: str | None = None,
 ) -> tuple[int, Path | None]:
     """Return the index of the stage to run first and the verified checkpoint to go on from, or None to begin it.
 
-    choice: a checkpoint folder; "latest", the newest whole checkpoint of the first stage that is not finished; or
-    "none". Raises CheckpointError for a checkpoint or a finished stage that is damaged or of another run.
+    choice: a checkpoint folder; "latest", the newest whole checkpoint of the first stage that is not finished, from the
+    volume or the object store; or "none". For one process of a job, since bad checkpoints are moved out of the way and
+    missing ones fetched. Raises CheckpointError for a checkpoint or a finished stage that is damaged or of another run.
     """
     if choice == "none":
+        if kept := [path for run in runs for path in checkpoints(run.folder)]:
+            raise CheckpointError(
+                f"--resume_from_checkpoint none: {kept[-1]} is of an earlier run, and would be taken for this one's; "
+                "give another --output_dir, or delete it"
+            )
         return 0, None
     if choice != "latest":
         checkpoint = Path(choice)
@@ -90,23 +113,35 @@ def resume_point(
             )
         verify(checkpoint)
         return _stage_of(checkpoint, runs, facts), checkpoint
-    for index, run in enumerate(runs[:-1]):
-        if not (run.folder / TRAINING_RUN).is_file():
-            return index, _newest(run, index, runs, facts, say)
-        _refuse_another_run(run.folder, json.loads((run.folder / TRAINING_RUN).read_text(encoding="utf-8")), facts)
-        say(f"{run.name} is finished")
-    return len(runs) - 1, _newest(runs[-1], len(runs) - 1, runs, facts, say)
+    first = 0
+    while first < len(runs) - 1 and (runs[first].folder / TRAINING_RUN).is_file():
+        folder = runs[first].folder
+        _refuse_another_run(folder, json.loads((folder / TRAINING_RUN).read_text(encoding="utf-8")), facts)
+        say(f"{runs[first].name} is finished")
+        first += 1
+    newest = newest_verified(runs[first].folder, say, checkpoint_store(store_url, runs[first], runs))
+    if newest is not None and _stage_of(newest, runs, facts) != first:
+        raise CheckpointError(f"{newest} is not of {runs[first].name}; give another --output_dir")
+    return first, newest
 
 
-def _newest(
-    run: StageRun, index: int, runs: Sequence[StageRun], facts: Mapping[str, Any], say: Callable[[str], None]
-) -> Path | None:
-    checkpoint, reasons = newest_verified(run.folder)
-    for reason in reasons:
-        say(f"passed over: {reason}")
-    if checkpoint is not None and _stage_of(checkpoint, runs, facts) != index:
-        raise CheckpointError(f"{checkpoint} is not of {run.name}; give another --output_dir")
-    return checkpoint
+def on_as_many_ranks(run: StageRun, checkpoint: Path, world_size: int) -> StageRun:
+    """Return the stage with the gradient accumulation that keeps the checkpoint's sequences a step on `world_size`.
+
+    So the data come in the same order and the steps stay the same. Raises CheckpointError when it cannot be kept.
+    """
+    manifest = read_manifest(checkpoint)
+    then, batch = manifest.get("sequences_per_step"), run.training.batch_size
+    if manifest["world_size"] == world_size or then is None:
+        return run
+    accumulation, rest = divmod(then, batch * world_size)
+    if rest:
+        raise CheckpointError(
+            f"{checkpoint} is of {manifest['world_size']} ranks with {then} sequences a step; {world_size} ranks with "
+            f"training.batch_size {batch} cannot have as many: change the ranks, or training.batch_size"
+        )
+    training = dataclasses.replace(run.training, gradient_accumulation_steps=accumulation)
+    return dataclasses.replace(run, training=training)
 
 
 def _stage_of(checkpoint: Path, runs: Sequence[StageRun], facts: Mapping[str, Any]) -> int:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -16,25 +16,32 @@ from torch import nn
 from transformers import Trainer
 from transformers.trainer_callback import PrinterCallback
 
-from promethios.checkpoint.manifest import checkpoints, write_manifest
+from promethios.checkpoint.manifest import checkpoints
+from promethios.checkpoint.saver import STAGING, CheckpointSaver
 from promethios.configs.run_config import LossWeights
 from promethios.errors import CheckpointError, TrainingError
 from promethios.model.folder import TRAINING_RUN
 from promethios.training.objective import governance_losses, weighted_sum
 
-STAGING: Final = ".staging"
-# What a full disk, a file-size limit or a lost volume raises from Python, torch and safetensors.
-WRITE_ERRORS: Final = (OSError, RuntimeError, SafetensorError)
+# What a full disk, a file-size limit or a lost volume raises from Python, safetensors and torch.
+WRITE_ERRORS: Final = (OSError, SafetensorError, RuntimeError)
 
 
 class GovernanceTrainer(Trainer):
     """Trainer for PackCollator's batches.
 
     decision_loss: a name of objective.DECISION_LOSSES. facts: what every checkpoint's manifest records about the run.
+    saver: completes the checkpoints; used on the first process of each node.
     """
 
     def __init__(
-        self, *, loss_weights: LossWeights, decision_loss: str = "soft_label", facts: dict[str, Any], **kwargs: Any
+        self,
+        *,
+        loss_weights: LossWeights,
+        decision_loss: str = "soft_label",
+        facts: dict[str, Any],
+        saver: CheckpointSaver,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.remove_callback(PrinterCallback)  # ProgressLog prints
@@ -42,7 +49,8 @@ class GovernanceTrainer(Trainer):
         self.loss_weights = loss_weights
         self.decision_loss = decision_loss
         self.facts = facts
-        self.staging: Path | None = None
+        self.saver = saver
+        self._stages_to: Path | None = None
         self._loss_sums: dict[str, torch.Tensor] = {}
         self._num_losses = 0
 
@@ -85,47 +93,71 @@ class GovernanceTrainer(Trainer):
             self._loss_sums, self._num_losses = {}, 0
         super().log(logs, start_time)
 
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        """Run an epoch, but none after the last step: resumed there in mid epoch, the Trainer would do one more."""
+        if self.state.global_step >= self.state.max_steps:
+            self.control.should_training_stop = True
+            return
+        super()._run_epoch(*args, **kwargs)
+
     def _get_output_dir(self, trial: Any) -> str:
-        return str(self.staging) if self.staging else str(super()._get_output_dir(trial))
+        return str(self._stages_to or super()._get_output_dir(trial))
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        """Write a checkpoint under a staging name, its manifest last, then rename it into place."""
-        output_dir = Path(str(self.args.output_dir))
-        name = f"checkpoint-{self.state.global_step}"
-        self.staging = output_dir / STAGING
-        if self.args.should_save:
-            shutil.rmtree(self.staging, ignore_errors=True)
+        """Write this step's states into the staging folder; the saver makes them a checkpoint beside the training.
+
+        A single process that cannot write goes on without this checkpoint. One of many cannot: the others wait for it
+        in a collective. Raises CheckpointError then.
+        """
+        started = time.monotonic()
+        step = self.state.global_step
+        if self.args.local_process_index == 0:
+            self.saver.stage(step)
         self.accelerator.wait_for_everyone()
+        self._stages_to = self.saver.staging
         try:
             super()._save_checkpoint(model, trial)
-            self.accelerator.wait_for_everyone()
-            if self.args.should_save:
-                self._commit(self.staging / name, output_dir / name)
         except WRITE_ERRORS as error:
-            shutil.rmtree(self.staging, ignore_errors=True)
-            kept = [path.name for path in checkpoints(output_dir)]
-            raise CheckpointError(
-                f"{name} could not be written to {output_dir}: {' '.join(str(error).split())[:200]}; "
-                f"kept intact: {', '.join(kept) or 'nothing'}. Free space, then run the same command to resume"
-            ) from error
+            if not _is_of_writing(error):
+                raise
+            self.saver.abandon(step, error)
+            if self.args.world_size > 1:
+                self.saver.close()
+            return
         finally:
-            self.staging = None
+            self._stages_to = None
         self.accelerator.wait_for_everyone()
+        if self.args.local_process_index == 0:
+            self.saver.complete(step, self._manifest_facts(), blocking_seconds=time.monotonic() - started)
+
+    def _manifest_facts(self) -> dict[str, Any]:
+        """What resuming needs to know before it loads anything. The random generators' states are files."""
+        arguments = self.args
+        sequences = arguments.train_batch_size * arguments.gradient_accumulation_steps * arguments.world_size
+        return {
+            "world_size": arguments.world_size,
+            "sequences_per_step": sequences,
+            "data_position": {"epoch": self.state.epoch, "sequences": self.state.global_step * sequences},
+            **self.facts,
+        }
 
     def save_final(self, facts: dict[str, Any]) -> None:
         """Write the trained model into the output folder and the facts of the run as `training_run.json`."""
         output_dir = Path(str(self.args.output_dir))
-        staging = output_dir / STAGING
+        staging = output_dir / STAGING / "model"
         try:
             self.save_model(str(staging), _internal_call=True)
             if self.args.should_save:
                 (staging / "training_args.bin").unlink()  # a pickle; training_run.json says the same, readably
                 (staging / TRAINING_RUN).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-                for path in sorted(staging.iterdir()):
+                # The facts last: where they stand, everything does.
+                for path in sorted(staging.iterdir(), key=lambda path: path.name == TRAINING_RUN):
                     path.chmod(0o644)  # safetensors writes 0600, which a server under another user cannot read
                     path.replace(output_dir / path.name)
-                staging.rmdir()
+                shutil.rmtree(staging.parent)
         except WRITE_ERRORS as error:
+            if not _is_of_writing(error):
+                raise
             shutil.rmtree(staging, ignore_errors=True)
             raise CheckpointError(
                 f"the model could not be written to {output_dir}: {' '.join(str(error).split())[:200]}; "
@@ -133,19 +165,7 @@ class GovernanceTrainer(Trainer):
             ) from error
         self.accelerator.wait_for_everyone()
 
-    def _commit(self, staged: Path, final: Path) -> None:
-        write_manifest(staged, {"step": self.state.global_step, "world_size": self.args.world_size, **self.facts})
-        shutil.rmtree(final, ignore_errors=True)  # only a damaged one, passed over on resume, can stand here
-        staged.replace(final)
-        staged.parent.rmdir()
-        _fsync_folder(final.parent)
-        for old in checkpoints(final.parent)[: -(self.args.save_total_limit or 1)]:
-            shutil.rmtree(old)
 
-
-def _fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _is_of_writing(error: Exception) -> bool:
+    """True for an error of the storage; a lost peer in a collective is a RuntimeError, too, and no full disk."""
+    return not isinstance(error, RuntimeError) or "inline_container" in str(error)  # torch's writer of zip files

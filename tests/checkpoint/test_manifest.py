@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from promethios.checkpoint.manifest import MANIFEST, newest_verified, verify, write_manifest
+from promethios.checkpoint.manifest import MANIFEST, verify, write_manifest
 from promethios.errors import CheckpointError
 
 
@@ -37,13 +37,8 @@ def test_damage_is_named(tmp_path: Path, damage: object, message: str) -> None:
         verify(folder)
 
 
-def test_the_newest_checkpoint_that_verifies_is_found_and_damaged_ones_are_told(tmp_path: Path) -> None:
-    good = checkpoint(tmp_path, 9)
-    (checkpoint(tmp_path, 100) / "state" / "shard.pt").unlink()
-    found, reasons = newest_verified(tmp_path)
-    assert found == good
-    assert len(reasons) == 1 and "checkpoint-100" in reasons[0]
-
-
-def test_no_checkpoint_is_no_error(tmp_path: Path) -> None:
-    assert newest_verified(tmp_path / "absent") == (None, [])
+def test_a_manifest_that_points_out_of_its_checkpoint_is_refused(tmp_path: Path) -> None:
+    folder = checkpoint(tmp_path, 7)
+    (folder / MANIFEST).write_text((folder / MANIFEST).read_text().replace("state/shard.pt", "../../secret"))
+    with pytest.raises(CheckpointError, match="is damaged"):
+        verify(folder)

@@ -34,13 +34,16 @@ TINY = {
 }
 
 
-def start_training(data_dir: Path, output_dir: Path, *, ranks: int = 2, **popen: object) -> subprocess.Popen[str]:
-    overrides = [word for key, value in TINY.items() for word in ("--set", f"{key}={value}")]
+def start_training(
+    data_dir: Path, output_dir: Path, *options: str, ranks: int = 2, zero_stage: int = 3, **popen: object
+) -> subprocess.Popen[str]:
+    settings = TINY | {"training.zero_stage": zero_stage}
+    overrides = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
     return subprocess.Popen(
         [
             *(sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={ranks}"),
             *("-m", "promethios.train_governance_model", "--config", "nano"),
-            *("--data_dir", str(data_dir), "--output_dir", str(output_dir), *overrides),
+            *("--data_dir", str(data_dir), "--output_dir", str(output_dir), *overrides, *options),
         ],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,

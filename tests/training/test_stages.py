@@ -84,7 +84,16 @@ def test_resuming_goes_to_the_newest_checkpoint_of_the_stage_that_is_not_finishe
     assert said(runs, facts) == (1, None)
     newest = checkpoint(last, 1, facts)
     assert said(runs, facts) == (1, newest)
+
+
+def test_beginning_anew_is_refused_where_checkpoints_of_an_earlier_run_would_be_resumed_next(
+    config: RunConfig, facts: dict[str, Any], tmp_path: Path
+) -> None:
+    runs = stage_runs(config, tmp_path)
     assert said(runs, facts, "none") == (0, None)
+    checkpoint(runs[-1], 1, facts)
+    with pytest.raises(CheckpointError, match=r"none: .*checkpoint-1 is of an earlier run"):
+        said(runs, facts, "none")
 
 
 def test_a_checkpoint_that_is_named_says_which_stage_it_is_of(

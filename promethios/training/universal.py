@@ -1,0 +1,57 @@
+"""Resume on another number of ranks: DeepSpeed's universal checkpoint.
+
+DeepSpeed writes optimizer states by rank, so they load on as many ranks only. Its own converter (`ds_to_universal`)
+makes them one file for each parameter, which load on any number.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import shutil
+from argparse import Namespace
+from pathlib import Path
+
+from promethios.checkpoint.manifest import MANIFEST
+from promethios.checkpoint.saver import STAGING
+from promethios.errors import CheckpointError
+
+
+def universal_checkpoint(checkpoint: Path) -> Path:
+    """Return a universal twin of a checkpoint, beside it in the staging folder; the next save removes it.
+
+    One whose optimizer states are whole (ZeRO stage 0) loads on any number of ranks, and is returned itself. For one
+    process of a job. Raises CheckpointError when DeepSpeed cannot convert it.
+    """
+    from deepspeed.checkpoint import ds_to_universal
+
+    states = next(checkpoint.glob("global_step*"))
+    if not any(states.glob("*optim_states.pt")):
+        return checkpoint
+    twin = checkpoint.parent / STAGING / f"universal-{checkpoint.name}"
+    shutil.rmtree(twin, ignore_errors=True)
+    twin.mkdir(parents=True)
+    for path in checkpoint.iterdir():
+        if path != states and path.name != MANIFEST:
+            (twin / path.name).symlink_to(path.resolve())
+    tag = f"{states.name}_universal"
+    arguments = Namespace(
+        input_folder=str(states),
+        output_folder=str(twin / tag),
+        num_extract_workers=1,
+        num_merge_workers=1,
+        keep_temp_folder=False,
+        strict=True,
+        inject_missing_state=True,
+    )
+    try:
+        # One line and a bar for each step of the conversion.
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            ds_to_universal.main(arguments)
+    except (ValueError, AssertionError, KeyError, FileNotFoundError) as error:
+        raise CheckpointError(
+            f"{checkpoint} cannot be resumed on another number of ranks: {str(error)[:200]}; "
+            "resume it on as many as wrote it"
+        ) from error
+    (twin / "latest_universal").write_text(tag, encoding="utf-8")
+    return twin
