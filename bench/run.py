@@ -30,6 +30,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "bench" / "results"
 SEEDS = (42,)
+QUALITY_EXAMPLES = 60_000
 ABLATIONS = {
     "numbers as independent rows": "model.value_embedding=bins",
     "no modules between the layers": "model.governance_modules=false",
@@ -122,9 +123,10 @@ def serving(work: Path) -> dict[str, Any]:
 
 
 def quality(work: Path) -> dict[str, Any]:
-    """The nano preset as shipped, trained with each of SEEDS and evaluated on every test set.
+    """The nano preset, trained with each of SEEDS on 60,000 examples seen once, and evaluated on every test set.
 
-    About 12 minutes of one core a training; two run side by side. `--work DIR` keeps what is done, and goes on there.
+    The generator is free, and as many tokens of new examples teach far more than the same ones again. About 30 minutes
+    of one core a training; two run side by side. `--work DIR` keeps what is done, and goes on there.
     """
     reports = reports_of(work, {f"seed {seed}": (f"training.seed={seed}",) for seed in SEEDS})
     of_seeds = [quality_numbers(reports[f"seed {seed}"]) for seed in SEEDS]
@@ -159,7 +161,7 @@ def ablations(work: Path) -> dict[str, Any]:
 
 def reports_of(work: Path, jobs: dict[str, tuple[str, ...]]) -> dict[str, dict[str, Any]]:
     """Train and evaluate one model for each name, two at a time; the values override its configuration."""
-    data = dataset(work)
+    data = dataset(work, QUALITY_EXAMPLES)
     with ThreadPoolExecutor(max_workers=2) as pool:
         done = pool.map(lambda job: trained_and_evaluated(work / job[0].replace(" ", "-"), data, job[1]), jobs.items())
         return dict(zip(jobs, done, strict=True))
@@ -171,7 +173,8 @@ def trained_and_evaluated(output: Path, data: Path, overrides: tuple[str, ...]) 
     if not report.exists():
         settings = [word for override in overrides for word in ("--set", override)]
         where = ("--data_dir", data, "--output_dir", output)
-        promethios("train", "--config", "nano", *where, *settings, OMP_NUM_THREADS="1")
+        once = ("--set", "training.epochs=1")
+        promethios("train", "--config", "nano", *where, *once, *settings, OMP_NUM_THREADS="1")
         sizes = ("--num_examples", 2000, "--num_responses", 2000)
         where = ("--model_path", output, "--data_dir", data)
         promethios("evaluate", *where, *sizes, allowed=(0, 1), OMP_NUM_THREADS="1")
@@ -256,11 +259,11 @@ BENCHMARKS: dict[str, Callable[[Path], dict[str, Any]]] = {
 }
 
 
-def dataset(work: Path) -> Path:
-    """The default dataset, written once."""
-    folder = work / "data"
+def dataset(work: Path, num_examples: int = 10_000) -> Path:
+    """A dataset with so many training examples and the default test sets, written once."""
+    folder = work / f"data-{num_examples}"
     if not (folder / "DATASET.sha256").exists():
-        promethios("generate", "--output_dir", folder)
+        promethios("generate", "--output_dir", folder, "--num_examples", num_examples)
     return folder
 
 
