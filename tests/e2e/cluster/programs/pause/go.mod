@@ -1,0 +1,3 @@
+module promethios.dev/programs/pause
+
+go 1.24
