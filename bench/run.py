@@ -27,6 +27,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import checkpoints
+import cluster
+
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "bench" / "results"
 SEEDS = (42,)
@@ -255,6 +258,8 @@ BENCHMARKS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "serving": serving,
     "quality": quality,
     "ablations": ablations,
+    "checkpoints": checkpoints.measure,
+    "cluster": cluster.measure,
     "demo": demo,
 }
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from promethios.checkpoint.manifest import checkpoints, read_manifest, verify
+from promethios.checkpoint.manifest import checkpoints, read_manifest, step_of, verify
 from promethios.checkpoint.resume import newest_verified
 from promethios.configs.run_config import Preservation, RunConfig, Stage, TrainingSection
 from promethios.errors import CheckpointError
@@ -112,7 +112,9 @@ def resume_point(
                 f"--resume_from_checkpoint {choice}: no such folder; give a checkpoint, latest or none"
             )
         verify(checkpoint)
-        return _stage_of(checkpoint, runs, facts), checkpoint
+        index = _stage_of(checkpoint, runs, facts)
+        _refuse_newer(checkpoint, runs[index], checkpoint_store(store_url, runs[index], runs))
+        return index, checkpoint
     first = 0
     while first < len(runs) - 1 and (runs[first].folder / TRAINING_RUN).is_file():
         folder = runs[first].folder
@@ -142,6 +144,17 @@ def on_as_many_ranks(run: StageRun, checkpoint: Path, world_size: int) -> StageR
         )
     training = dataclasses.replace(run.training, gradient_accumulation_steps=accumulation)
     return dataclasses.replace(run, training=training)
+
+
+def _refuse_newer(checkpoint: Path, run: StageRun, store: ObjectStore | None) -> None:
+    """Going back leaves newer checkpoints behind, and after a failure the newest would be taken again."""
+    names = [path.name for path in checkpoints(run.folder)] + (store.checkpoints() if store else [])
+    newer = [name for name in names if (step_of(name) or 0) > (step_of(checkpoint.name) or 0)]
+    if newer:
+        raise CheckpointError(
+            f"--resume_from_checkpoint {checkpoint}: {newer[-1]} in {run.folder} or its object store is newer, and "
+            "would be taken after a failure; move it away first, or give another --output_dir"
+        )
 
 
 def _stage_of(checkpoint: Path, runs: Sequence[StageRun], facts: Mapping[str, Any]) -> int:

@@ -104,6 +104,16 @@ def test_a_checkpoint_that_is_named_says_which_stage_it_is_of(
     assert said(runs, facts, str(folder)) == (1, folder)
 
 
+def test_going_back_is_refused_where_a_newer_checkpoint_would_be_resumed_next(
+    config: RunConfig, facts: dict[str, Any], tmp_path: Path
+) -> None:
+    runs = stage_runs(config, tmp_path)
+    older = checkpoint(runs[1], 100, facts)
+    checkpoint(runs[1], 200, facts)
+    with pytest.raises(CheckpointError, match="checkpoint-200 in .* is newer"):
+        said(runs, facts, str(older))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
