@@ -110,7 +110,7 @@ def test_going_back_is_refused_where_a_newer_checkpoint_would_be_resumed_next(
     runs = stage_runs(config, tmp_path)
     older = checkpoint(runs[1], 100, facts)
     checkpoint(runs[1], 200, facts)
-    with pytest.raises(CheckpointError, match="checkpoint-200 in .* is newer"):
+    with pytest.raises(CheckpointError, match=r"checkpoint-200 in .* is newer"):
         said(runs, facts, str(older))
 
 
