@@ -12,6 +12,7 @@ and the first one commits when all are there.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import threading
 import time
@@ -109,6 +110,8 @@ class CheckpointSaver:
         """Drop a save that failed before it was complete, tell of it, and go on with what there is."""
         for folder in {self.staging, self.on_volume}:
             shutil.rmtree(folder / f"checkpoint-{step}", ignore_errors=True)
+            with contextlib.suppress(OSError):
+                folder.rmdir()
         kept = [path.name for path in checkpoints(self.output_dir)]
         self._failure = CheckpointError(
             f"checkpoint-{step} could not be written to {self.output_dir}: {' '.join(str(error).split())[:200]}; "
