@@ -204,6 +204,7 @@ def test_the_waiting_between_fruitless_attempts_ends_at_a_signal(run: Run) -> No
     (run.output_dir / LEDGER).write_text("".join(json.dumps(record) + "\n" for record in records))
     attempt = run.start()
     assert attempt.process.stdout is not None
+    assert attempt.process.stdout.readline() == "attempt 5 of at most 20\n"
     assert attempt.process.stdout.readline() == "waiting 16 s: the attempt before made no progress\n"
     attempt.process.send_signal(signal.SIGTERM)
     assert attempt.end()[0] == 143
