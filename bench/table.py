@@ -33,7 +33,7 @@ BASELINES = ("Gradient boosting on tags", "TF-IDF on text + tags", "Ceiling: the
 
 def table() -> str:
     """Return the Markdown table."""
-    rows = [*_quality(), *_speed()]
+    rows = [*_quality(), *_speed(), *_kubernetes()]
     width = max(len(what) for what, _, _ in rows)
     lines = [f"| {what:<{width}} | {value} | `{command}` |" for what, value, command in rows]
     return "\n".join([f"| {'what':<{width}} | measured | command |", "|---|---|---|", *lines])
@@ -56,6 +56,38 @@ def _number(name: str, over_seeds: dict[str, float]) -> str:
     if name in COUNTS:
         return f"{over_seeds['value']:g}"
     return _estimate(over_seeds)
+
+
+def _kubernetes() -> list[tuple[str, str, str]]:
+    checkpoints, checkpoints_command = _read("checkpoints")
+    saves, kills = checkpoints["saves"], checkpoints["kills"]
+    volume, store = saves["volume"], saves["volume_and_s3"]
+    cluster, cluster_command = _read("cluster")
+    rehearsal, simulated = cluster["rehearsal"]["seconds"], cluster["simulated"]
+    return [
+        (
+            "A save holds training up: volume / volume and S3",
+            f"{volume['blocking_seconds'] * 1e3:.0f} ms / {store['blocking_seconds'] * 1e3:.0f} ms"
+            f" ({volume['share_of_synchronous']:.2f}x / {store['share_of_synchronous']:.2f}x of a synchronous one)",
+            checkpoints_command,
+        ),
+        (
+            f"{kills['kills']} times kill -9: complete checkpoints lost",
+            f"{kills['lost_complete_checkpoints']}; steps lost {kills['lost_steps']['median']:.0f} in the median,"
+            f" at most {kills['lost_steps']['max']}, saving every {kills['save_every_steps']}",
+            checkpoints_command,
+        ),
+        (
+            "`kubectl apply` of the rehearsal to first step / Succeeded",
+            f"{rehearsal['apply_to_first_step']:.0f} s / {rehearsal['apply_to_succeeded']:.0f} s",
+            cluster_command,
+        ),
+        (
+            f"{simulated['jobs']} jobs on as many simulated nodes: running / done",
+            f"{simulated['seconds']['all_running']:.0f} s / {simulated['seconds']['all_succeeded']:.0f} s",
+            cluster_command,
+        ),
+    ]
 
 
 def _speed() -> list[tuple[str, str, str]]:
