@@ -150,6 +150,7 @@ def _prepare_process() -> None:
     logging.disable_progress_bar()  # "Writing model shards" at every save
     # DeepSpeed 0.19.8 still calls the collectives by their old names.
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.distributed")
+    warnings.filterwarnings("ignore", message="OMP_NUM_THREADS/MKL_NUM_THREADS unset")  # set to the number of cores then
     if not torch.cuda.is_available():
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
         import deepspeed.ops
@@ -210,7 +211,7 @@ def _train(
     written = checkpoint
     if written is not None and read_manifest(written)["world_size"] != world_size:
         stage = on_as_many_ranks(stage, written, world_size)
-        checkpoint = on_first_rank(lambda: universal_checkpoint(written))
+        checkpoint = on_first_rank(lambda: universal_checkpoint(written, stage.folder))
     training = stage.training
     # Seeds every generator, so before the model is made.
     arguments = training_arguments(training, stage.folder, universal=checkpoint != written)

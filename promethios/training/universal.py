@@ -17,8 +17,8 @@ from promethios.checkpoint.saver import STAGING
 from promethios.errors import CheckpointError
 
 
-def universal_checkpoint(checkpoint: Path) -> Path:
-    """Return a universal twin of a checkpoint, beside it in the staging folder; the next save removes it.
+def universal_checkpoint(checkpoint: Path, output_dir: Path) -> Path:
+    """Return a universal twin of a checkpoint, in the staging folder of `output_dir`; the next save removes it.
 
     One whose optimizer states are whole (ZeRO stage 0) loads on any number of ranks, and is returned itself. For one
     process of a job. Raises CheckpointError when DeepSpeed cannot convert it.
@@ -28,7 +28,7 @@ def universal_checkpoint(checkpoint: Path) -> Path:
     states = next(checkpoint.glob("global_step*"))
     if not any(states.glob("*optim_states.pt")):
         return checkpoint
-    twin = checkpoint.parent / STAGING / f"universal-{checkpoint.name}"
+    twin = output_dir / STAGING / f"universal-{checkpoint.name}"
     shutil.rmtree(twin, ignore_errors=True)
     twin.mkdir(parents=True)
     for path in checkpoint.iterdir():
