@@ -150,7 +150,7 @@ def _prepare_process() -> None:
     logging.disable_progress_bar()  # "Writing model shards" at every save
     # DeepSpeed 0.19.8 still calls the collectives by their old names.
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.distributed")
-    warnings.filterwarnings("ignore", message="OMP_NUM_THREADS/MKL_NUM_THREADS unset")  # set to the number of cores then
+    warnings.filterwarnings("ignore", message="OMP_NUM_THREADS/MKL_NUM_THREADS unset")
     if not torch.cuda.is_available():
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
         import deepspeed.ops
