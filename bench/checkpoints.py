@@ -21,6 +21,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the tests are not installed
+
+from tests.tiny_model import TINY_MODEL
+
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 SAVES = 6
 """Of each kind."""
@@ -28,18 +32,15 @@ KILLS = 50
 RUNS = 2
 """Side by side, which share the kills."""
 NANO = {"training.batch_size": 1, "training.gradient_accumulation_steps": 1, "training.save_total_limit": 2}
-TINY = NANO | {
-    "model.num_layers": 2,
-    "model.hidden_size": 48,
-    "model.intermediate_size": 96,
-    "model.num_attention_heads": 2,
-    "model.num_key_value_heads": 2,
-    "model.vocab_size": 600,
-    "training.sequence_length": 512,
-    "training.max_steps": 1_000_000,
-    "training.save_steps": 5,
-    "training.logging_steps": 1,
-}
+TINY = (
+    NANO
+    | TINY_MODEL
+    | {
+        "training.max_steps": 1_000_000,
+        "training.save_steps": 5,
+        "training.logging_steps": 1,
+    }
+)
 KINDS = {"volume": (False, False), "volume_and_s3": (True, False), "synchronous_volume": (False, True)}
 KINDS |= {"synchronous_volume_and_s3": (True, True)}
 PRELOADED = ["deepspeed", "promethios.train_governance_model", "promethios.training.trainer", "tensorboard"]

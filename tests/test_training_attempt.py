@@ -20,13 +20,13 @@ from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 from promethios.checkpoint.attempts import KILLED, LEDGER, read_attempts
 from promethios.configs.run_config import load_run_config
 from promethios.training_attempt import TERMINATION_BYTES, Outcome, evaluate, failure_outcome, main
+from tests.tiny_model import TINY_MODEL
 
 LOST_PEER = "RuntimeError: [gloo] Connection closed by peer"
 NOW = 1_790_000_000
 TINY = {
-    **{"model.num_layers": "2", "model.hidden_size": "48", "model.intermediate_size": "96"},
-    **{"model.num_attention_heads": "2", "model.num_key_value_heads": "2", "model.vocab_size": "600"},
-    **{"training.max_steps": "500", "training.batch_size": "1", "training.sequence_length": "512"},
+    **{key: str(value) for key, value in TINY_MODEL.items()},
+    **{"training.max_steps": "500", "training.batch_size": "1"},
     **{"training.zero_stage": "1", "training.save_steps": "200", "training.logging_steps": "1"},
 }
 

@@ -15,20 +15,14 @@ from promethios.checkpoint.attempts import read_attempts
 from tests.e2e.cluster import jobs
 from tests.e2e.cluster.jobs import Run
 from tests.e2e.cluster.real import RealCluster
+from tests.tiny_model import TINY_MODEL
 
 pytestmark = pytest.mark.e2e
 
 STEPS = 40
 DISTURBED_AT = 17
 TOLERANCE = 5e-3  # bf16 sums in another order after loading; equal runs differ by less
-TINY = {
-    "model.num_layers": 2,
-    "model.hidden_size": 48,
-    "model.intermediate_size": 96,
-    "model.num_attention_heads": 2,
-    "model.num_key_value_heads": 2,
-    "model.vocab_size": 600,
-    "training.sequence_length": 512,  # a small vocabulary makes long sequences
+TINY = TINY_MODEL | {
     "training.batch_size": 1,
     "training.gradient_accumulation_steps": 4,
     "training.max_steps": STEPS,

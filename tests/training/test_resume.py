@@ -14,17 +14,12 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.tiny_model import TINY_MODEL
+
 pytestmark = pytest.mark.integration
 
 STEPS = 10
-TINY = {
-    "model.num_layers": 2,
-    "model.hidden_size": 48,
-    "model.intermediate_size": 96,
-    "model.num_attention_heads": 2,
-    "model.num_key_value_heads": 2,
-    "model.vocab_size": 600,
-    "training.sequence_length": 512,  # a small vocabulary makes long sequences
+TINY = TINY_MODEL | {
     "training.zero_stage": 3,
     "training.batch_size": 1,
     "training.gradient_accumulation_steps": 2,

@@ -32,7 +32,7 @@ def missing(programs: tuple[str, ...] = ()) -> str:
         return "needs root (network and mount namespaces)"
     absent = [name for name in ("ip", "unshare", "setpriv", *programs) if not shutil.which(name)]
     if absent:
-        return f"needs the programs {', '.join(absent)}; run scripts/e2e-packages.sh"
+        return f"needs the programs {', '.join(absent)}; run scripts/e2e-setup.sh"
     if subprocess.run(["unshare", "--mount", "--net", "--pid", "--fork", "true"], capture_output=True).returncode:
         return "may not create namespaces"
     return ""
@@ -51,6 +51,17 @@ def choose_place(name: str) -> Place:
             (state / "logs").mkdir()
             return Place(state, number)
     raise RuntimeError(f"256 clusters are up; remove some: python -m tests.e2e.cluster down ({CLUSTERS})")
+
+
+def storage_class(name: str) -> dict[str, Any]:
+    """A default storage class of volumes that are there beforehand."""
+    return {
+        "apiVersion": "storage.k8s.io/v1",
+        "kind": "StorageClass",
+        "metadata": {"name": name, "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}},
+        "provisioner": "kubernetes.io/no-provisioner",
+        "volumeBindingMode": "WaitForFirstConsumer",
+    }
 
 
 class Cluster:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import urllib.request
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -36,16 +37,15 @@ def start(*, owned: bool) -> cluster.Cluster:
         "kwok": kwok(place),
     }
     up = cluster.Cluster(place)
-    try:
+    with ExitStack() as on_failure:
+        on_failure.callback(up.stop)
         up.start(components, binds=binds, pods=False, owned=owned)
         up.wait_for_api()
         up.kubectl("create", "namespace", training_operator.NAMESPACE)
         up.apply(*training_operator.manifests_without_deployment(place), *volumes())
         up.apply(*(node(f"gpu-{number}", product) for number, product in enumerate(PRODUCTS)))
         up.wait(lambda: operator_is_ready(up), "the training-operator is ready")
-    except BaseException:
-        up.stop()
-        raise
+        on_failure.pop_all()
     return up
 
 
@@ -75,13 +75,6 @@ def node(name: str, product: str, **labels: str) -> dict[str, Any]:
 
 def volumes() -> list[dict[str, Any]]:
     """A default storage class, and enough volumes for the claims of a session."""
-    storage_class = {
-        "apiVersion": "storage.k8s.io/v1",
-        "kind": "StorageClass",
-        "metadata": {"name": "simulated", "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}},
-        "provisioner": "kubernetes.io/no-provisioner",
-        "volumeBindingMode": "WaitForFirstConsumer",
-    }
     volume = {
         "capacity": {"storage": "10Ti"},
         "accessModes": ["ReadWriteOnce", "ReadWriteMany"],
@@ -90,7 +83,10 @@ def volumes() -> list[dict[str, Any]]:
         "hostPath": {"path": "/nowhere"},
     }
     kind = {"apiVersion": "v1", "kind": "PersistentVolume"}
-    return [storage_class, *({**kind, "metadata": {"name": f"simulated-{n}"}, "spec": volume} for n in range(VOLUMES))]
+    return [
+        cluster.storage_class("simulated"),
+        *({**kind, "metadata": {"name": f"simulated-{n}"}, "spec": volume} for n in range(VOLUMES)),
+    ]
 
 
 def operator_is_ready(up: cluster.Cluster) -> bool:

@@ -6,6 +6,7 @@ The node has the cores of this machine. Its default storage class offers volumes
 from __future__ import annotations
 
 import subprocess
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import yaml
 
 from tests.e2e.cluster import control_plane, images, node, prometheus, training_operator
 from tests.e2e.cluster.binaries import BIN, CACHE, build
-from tests.e2e.cluster.cluster import NODE, Cluster, choose_place
+from tests.e2e.cluster.cluster import NODE, Cluster, choose_place, storage_class
 from tests.e2e.cluster.control_plane import Component, Place
 
 OBJECTS = Path(__file__).parent / "objects"
@@ -67,7 +68,8 @@ def start(*, owned: bool) -> RealCluster:
         "prometheus": prometheus.component(place),
     }
     up = RealCluster(place)
-    try:
+    with ExitStack() as on_failure:
+        on_failure.callback(up.stop)
         up.start(components, binds=node.binds(place, store), pods=True, exclusive=store, owned=owned)
         up.wait_for_api()
         load_images(up, train, store)
@@ -78,9 +80,7 @@ def start(*, owned: bool) -> RealCluster:
         for deployment, namespace in (("coredns", "kube-system"), (training_operator.NAME, "kubeflow")):
             up.kubectl("rollout", "status", f"deployment/{deployment}", f"--namespace={namespace}", "--timeout=100s")
         up.wait(lambda: webhook_answers(up), "the operator's webhook answers")
-    except BaseException:
-        up.stop()
-        raise
+        on_failure.pop_all()
     return up
 
 
@@ -127,14 +127,7 @@ def webhook_answers(up: Cluster) -> bool:
 def objects(place: Place) -> list[dict[str, Any]]:
     """DNS, the default storage class and its volumes."""
     documents = list(yaml.safe_load_all((OBJECTS / "dns.yaml").read_text()))
-    storage_class = {
-        "apiVersion": "storage.k8s.io/v1",
-        "kind": "StorageClass",
-        "metadata": {"name": "local", "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}},
-        "provisioner": "kubernetes.io/no-provisioner",
-        "volumeBindingMode": "WaitForFirstConsumer",
-    }
-    return [*documents, storage_class, *(volume(place, number) for number in range(VOLUMES))]
+    return [*documents, storage_class("local"), *(volume(place, number) for number in range(VOLUMES))]
 
 
 def volume(place: Place, number: int) -> dict[str, Any]:
