@@ -31,7 +31,8 @@ images: ## Build the images: make images REGISTRY=registry.example.com/team TAG=
 ##@ Develop
 
 .PHONY: test
-test: lint ## Lint, types, unit tests, and integration with real DeepSpeed and real vLLM
+test: lint ## Lint, types, unit tests, and integration with real DeepSpeed, vLLM, PostgreSQL, Chromium and Prometheus
+	scripts/system-packages.sh test
 	$(BIN)/python -m pytest -m "not e2e"
 
 .PHONY: e2e

@@ -1,4 +1,4 @@
-"""Imports follow the data, one way: a stage imports itself and earlier stages; verbs wire them; serving is last."""
+"""Imports follow the data, one way: a stage imports itself and earlier stages; verbs wire them; serving comes last."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ import pytest
 from promethios.cli import VERBS
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = {"promethios": ROOT / "promethios", "promethios_serving": ROOT / "serving" / "promethios_serving"}
+PACKAGES = {
+    "promethios": ROOT / "promethios",
+    "promethios_serving": ROOT / "serving" / "promethios_serving",
+    "promethios_hub": ROOT / "serving" / "promethios_hub",
+}
 STAGES = (
     *("telemetry", "ontology", "configs", "data", "planning"),
     *("model", "checkpoint", "training", "evaluation", "cluster"),
@@ -20,6 +24,8 @@ FOUNDATION = {"errors", "strict_yaml"}
 VERB_MODULES = {verb.module for verb in VERBS.values()} | {"training_attempt"}
 """The last one is a command, too; a pod types it, not a person."""
 FOR_VERBS = {"cli"}
+SHARED_WITH_HUB = {"access", "openai_errors"}
+"""What of the engine's wrapper the hub uses as well: who a caller is, and how a refusal looks."""
 
 
 def modules() -> Iterator[tuple[str, Path]]:
@@ -53,8 +59,10 @@ def imported_by(source: str) -> set[str]:
 def may_import(importer: str, imported: str) -> bool:
     from_package, from_part = (*importer.split("."), "")[:2]
     to_package, to_part = (*imported.split("."), "")[:2]
-    if from_package == "promethios_serving":
-        return to_package == "promethios_serving" or to_part in {*STAGES, *FOUNDATION, ""}
+    if from_package == "promethios_hub" and to_package == "promethios_serving":
+        return to_part in SHARED_WITH_HUB
+    if from_package != "promethios":
+        return to_package == from_package or (to_package == "promethios" and to_part in {*STAGES, *FOUNDATION, ""})
     if to_package != "promethios":
         return False
     if from_part in FOUNDATION | {""}:
@@ -90,6 +98,9 @@ def test_every_folder_and_root_module_has_a_place_in_the_order() -> None:
         ("promethios.tags", "from promethios import ask"),
         ("promethios.errors", "import promethios.telemetry.state"),
         ("promethios_serving.plugin", "from promethios.tags import describe"),
+        ("promethios_serving.plugin", "import promethios_hub.app"),
+        ("promethios_hub.app", "from promethios_serving.governor import Governor"),
+        ("promethios_hub.app", "from promethios.serve import run"),
     ],
 )
 def test_the_rule_finds_an_import_against_the_direction(importer: str, source: str) -> None:

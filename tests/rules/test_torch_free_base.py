@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 HEAVY = ("torch", "transformers", "deepspeed", "vllm", "sklearn", "openai")
+SERVING = Path(__file__).parents[2] / "serving"
+LIGHT_SERVING = ("access", "audit", "reviews", "telemetry", "wrapped")
 # None in sys.modules makes an import fail as if the package were not installed.
 WITHOUT_HEAVY = f"""
 import sys
@@ -43,6 +45,19 @@ def test_a_small_dataset_is_generated_without_the_heavy_packages(tmp_path: Path)
     result = run_without_heavy_packages("generate", "--output_dir", "data", "--num_examples", "100", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert len((tmp_path / "data" / "train.jsonl").read_text(encoding="utf-8").splitlines()) == 100
+
+
+def test_hub_and_wrapped_mode_are_imported_without_the_heavy_packages(tmp_path: Path) -> None:
+    folders = [SERVING / "promethios_hub", *(SERVING / "promethios_serving" / name for name in LIGHT_SERVING)]
+    modules = [
+        ".".join(path.relative_to(SERVING).with_suffix("").parts)
+        for folder in folders
+        for path in sorted(folder.rglob("*.py"))
+        if not {"__main__", "env", "versions"} & set(path.relative_to(SERVING).with_suffix("").parts)
+    ]
+    code = WITHOUT_HEAVY.split("from promethios.cli")[0] + f"for name in {modules}: __import__(name)\n"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
 
 
 def test_a_verb_that_needs_an_extra_names_it(tmp_path: Path) -> None:
