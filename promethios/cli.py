@@ -75,6 +75,7 @@ VERBS: Final[Mapping[str, Verb]] = {
     "explain": Verb("explain", "show what a model decides about one request, and which principles fired"),
     "export": Verb("export_for_serving", "gather a model folder that can be served"),
     "serve": Verb("serve", "serve a model folder behind an OpenAI-compatible endpoint"),
+    "keys": Verb("keys", "make an API key for the access file of engine and hub"),
     "ask": Verb("ask", "ask a running server and show its decision"),
     "feedback": Verb("feedback", "turn reviewers' records into training data"),
     "align": Verb("align", "prefer what reviewers preferred, then calibrate and certify again"),

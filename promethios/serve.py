@@ -1,7 +1,10 @@
 """Serve a model folder behind an OpenAI-compatible endpoint: stock vLLM with the governance plugins.
 
+Or put the same governance in front of another server (wrapped mode): no vLLM, no torch, no certificate.
+
     promethios serve --model_path runs/nano/model --telemetry_file telemetry.yaml
     promethios serve --model_path runs/8b/model -- --tensor-parallel-size 4      # what follows -- goes to vLLM
+    promethios serve --upstream https://api.openai.com/v1 --upstream_model gpt-4.1 --upstream_key_env OPENAI_API_KEY
 
 Everything that can be wrong is checked before vLLM starts, which takes half a minute. The process then becomes vLLM,
 so signals reach it: Ctrl-C ends it. It says `ready` when one governed request has passed through the model.
@@ -14,6 +17,7 @@ import argparse
 import ctypes
 import errno
 import importlib.metadata
+import importlib.util
 import os
 import socket
 import subprocess
@@ -50,13 +54,22 @@ _CPU_ENVIRONMENT: Final = {
     "OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) - 1)),  # one core stays for the API server
 }
 _TELEMETRY_OPTIONS: Final = ("telemetry_file", "telemetry_url", "default_domain", "expose", "on_gate_failure")
+_WRAPPED: Final = "promethios_serving.wrapped"
+_WRAPPED_NEEDS: Final = ("aiohttp", "uvicorn", "uvloop", "httptools")
+_WRAPPED_OPTIONS: Final = ("upstream_model", "upstream_key_env", "self_check")
+_VLLM_OPTIONS: Final = ("dtype", "max_model_len", "vllm_arguments")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
     parser.add_argument(
-        "--model_path", type=Path, required=True, help="model folder, calibrated and certified by `promethios evaluate`"
+        "--model_path", type=Path, help="model folder, calibrated and certified by `promethios evaluate`"
     )
+    parser.add_argument("--upstream", metavar="URL", help="instead: an OpenAI-compatible server, up to and with /v1")
+    parser.add_argument("--experiment_file", type=Path, help="instead: YAML file that shares requests among upstreams")
+    parser.add_argument("--upstream_model", help="model to ask the upstream for (default: what the client names)")
+    parser.add_argument("--upstream_key_env", metavar="NAME", help="environment variable with the upstream's API key")
+    parser.add_argument("--self_check", action="store_true", help="ask the upstream for a verdict before each answer")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
     parser.add_argument("--port", type=int, default=8000, help="port to listen on (default %(default)s)")
     parser.add_argument("--telemetry_file", type=Path, help="YAML or JSON file with live telemetry, re-read on change")
@@ -72,7 +85,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check everything, then become vLLM. Raises a PromethiosError for what the user can mend."""
+    """Check everything, then become the server. Raises a PromethiosError for what the user can mend."""
+    check_options(args)
+    if args.model_path is None:
+        return _serve_wrapped(args)
     on_cpu = _vllm_runs_on_cpu()
     check(args)
     environment = server_environment(args, os.environ, on_cpu=on_cpu)
@@ -86,6 +102,44 @@ def run(args: argparse.Namespace) -> int:
     )
     sys.stderr.flush()
     return os.execve(sys.executable, command, environment)
+
+
+def check_options(args: argparse.Namespace) -> None:
+    """Check that the options go together. Raises ServingError naming those that do not."""
+    given = [name for name in ("model_path", "upstream", "experiment_file") if getattr(args, name)]
+    if len(given) != 1:
+        found = " and ".join(f"--{name}" for name in given) or "none of them"
+        raise ServingError(f"give one of --model_path, --upstream and --experiment_file; {found} was given")
+    foreign = {
+        "model_path": _WRAPPED_OPTIONS,
+        "upstream": _VLLM_OPTIONS,
+        "experiment_file": (*_VLLM_OPTIONS, "upstream_model", "upstream_key_env"),
+    }[given[0]]
+    for name in foreign:
+        if getattr(args, name):
+            option = "what follows --" if name == "vllm_arguments" else f"--{name}"
+            raise ServingError(f"{option} has no meaning with --{given[0]}; leave it out")
+
+
+def wrapped_environment(args: argparse.Namespace, environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a wrapped server. Raises ServingError when the key's variable is not set."""
+    options = {name: getattr(args, name) for name in (*_TELEMETRY_OPTIONS, "upstream_model", "experiment_file")}
+    options |= {"upstream_url": args.upstream, "self_check": 1 if args.self_check else None}
+    if args.upstream_key_env:
+        options["upstream_key"] = environment.get(args.upstream_key_env)
+        if not options["upstream_key"]:
+            raise ServingError(f"--upstream_key_env {args.upstream_key_env}: that variable is not set; export it")
+    given = {f"PROMETHIOS_{name.upper()}": str(value) for name, value in options.items() if value is not None}
+    return {**environment, **given}
+
+
+def _serve_wrapped(args: argparse.Namespace) -> int:
+    missing = [name for name in _WRAPPED_NEEDS if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ServingError(f"{missing[0]} is not installed; install promethios with its extra serve-wrapped")
+    _check_port(args.host, args.port)
+    command = [sys.executable, "-m", _WRAPPED, "--host", args.host, "--port", str(args.port)]
+    return os.execve(sys.executable, command, wrapped_environment(args, os.environ))
 
 
 def check(args: argparse.Namespace) -> None:

@@ -10,7 +10,7 @@ the generator's own posterior given all that is observable: what is left to gain
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -23,14 +23,10 @@ from promethios.data.example import Example
 from promethios.evaluation.decisions import Baseline, Predict
 from promethios.evaluation.intervals import FloatArray
 from promethios.evaluation.tag_features import tag_features
+from promethios.ontology import telemetry_rules
 from promethios.ontology.decision import ESCALATE
-from promethios.ontology.governance_ontology import load_ontology
-from promethios.telemetry.state import COMPETENCE_CHANNELS
 
 __all__ = ["Baseline", "fit_baselines", "minimum_margin", "prompt_text", "trust_margin"]
-
-MINIMUM_RULE_THRESHOLD: Final = 0.4
-"""The seed's escalation threshold, applied to the lowest competence channel."""
 
 
 def fit_baselines(train: Sequence[Example]) -> list[Baseline]:
@@ -75,20 +71,13 @@ def prompt_text(example: Example) -> str:
 
 
 def trust_margin(example: Example) -> float | None:
-    """Return trust minus what the domain requires; None where the telemetry has no trust.
-
-    A request that states no domain is held to the requirement of `general`.
-    """
-    trust = example.state.trust if example.state else None
-    required = load_ontology().domain(example.header_domain or "general").required_trust
-    return None if trust is None else float(trust.value) - required
+    """Return the margin of the rule on trust (`telemetry_rules.trust_margin`)."""
+    return telemetry_rules.trust_margin(example.state, example.header_domain)
 
 
 def minimum_margin(example: Example) -> float | None:
-    """Return the lowest competence channel minus 0.4; None where the telemetry has none of them."""
-    readings = [getattr(example.state, name) for name in COMPETENCE_CHANNELS] if example.state else []
-    values = [float(reading.value) for reading in readings if reading is not None]
-    return min(values) - MINIMUM_RULE_THRESHOLD if values else None
+    """Return the margin of the rule on the lowest channel (`telemetry_rules.minimum_margin`)."""
+    return telemetry_rules.minimum_margin(example.state)
 
 
 def _rule(margin: Callable[[Example], float | None], train: Sequence[Example]) -> Predict:

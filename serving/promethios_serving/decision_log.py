@@ -34,6 +34,8 @@ def record_decision(request: GovernedRequest, *, weights_sha256: str, gate_secon
     metrics.GATE_SECONDS.observe(gate_seconds)
     if outcome.probability is not None:
         metrics.ESCALATION_PROBABILITY.labels(domain=domain).observe(outcome.probability)
+    if outcome.forced:
+        metrics.FORCED_DECISIONS.labels(decision=outcome.decision, tenant=request.caller.tenant).inc()
     if outcome.degraded:
         metrics.DEGRADED_REQUESTS.labels(domain=domain).inc()
     if scrubbed_ids:
@@ -46,6 +48,9 @@ def record_decision(request: GovernedRequest, *, weights_sha256: str, gate_secon
         "probability": outcome.probability,
         "threshold": outcome.threshold,
         "degraded": outcome.degraded,
+        "forced": outcome.forced,
+        "key": request.caller.key_id,
+        "tenant": request.caller.tenant,
         "gate_ms": round(gate_seconds * 1000, 1),
         "scrubbed_ids": scrubbed_ids,
         "weights": weights_sha256[:12],

@@ -103,9 +103,11 @@ class GovernedEngine:
             raise self._types.refusal(refusal) from None
         ids = [*call.client_ids, *call.header, self._reserved.decision(outcome.decision)]
         sampling = self._speaking(sampling_params, room=self._max_model_len - len(ids))
+        call.request.tokens = len(call.client_ids)
         redactors: defaultdict[int, TagRedactor] = defaultdict(TagRedactor)
         async with aclosing(self._generate({**prompt, "prompt_token_ids": ids}, sampling, request_id, **kwargs)) as out:
             async for output in out:
+                call.request.tokens += sum(len(completion.token_ids) for completion in output.outputs)
                 yield _for_client(output, call.client_ids, cached_tokens, redactors)
 
     def _admit(self, request: GovernedRequest | None, prompt: Any, sampling_params: Any) -> _Call:

@@ -19,6 +19,7 @@ from promethios.errors import PromethiosError, nearest
 from promethios.ontology.governance_ontology import load_ontology
 from promethios.telemetry import tags
 from promethios.telemetry.state import GovernanceState
+from promethios_serving.access.caller import ANONYMOUS, Caller
 from promethios_serving.openai_errors import RequestRefused
 from promethios_serving.request_context import GovernedRequest
 
@@ -28,11 +29,19 @@ _FIELDS: Final = ("domain", "telemetry")
 
 
 def governed_request(
-    route: str, field: Any, headers: Mapping[str, str], *, default_domain: str | None, telemetry_key: str | None
+    route: str,
+    field: Any,
+    headers: Mapping[str, str],
+    *,
+    default_domain: str | None,
+    telemetry_key: str | None,
+    caller: Caller = ANONYMOUS,
 ) -> GovernedRequest:
     """Build the request's context from its `governance` field (None when absent) and headers.
 
-    Raises RequestRefused: 400 for anything malformed, 403 for telemetry from a caller without the key.
+    The domain is the field's, else the header's, else the tenant's, else the server's default. Raises RequestRefused:
+    400 for anything malformed, 403 for telemetry from a caller that may not send it, and for a domain that the tenant
+    does not have.
     """
     if field is None:
         field = {}
@@ -41,12 +50,14 @@ def governed_request(
     for name in field:
         if name not in _FIELDS:
             raise _bad("bad_governance", f"`governance` has no field {name!r}{nearest(name, _FIELDS)}", "governance")
-    domain = _domain(field.get("domain") or headers.get(DOMAIN_HEADER) or default_domain)
+    domain = _domain(field.get("domain") or headers.get(DOMAIN_HEADER) or caller.policy.domain or default_domain)
+    _require_domain(domain, caller)
     telemetry = field.get("telemetry")
     if telemetry is None:
-        return GovernedRequest(route=route, domain=domain)
-    _require_key(headers.get(KEY_HEADER, ""), telemetry_key)
-    return GovernedRequest(route=route, domain=domain, telemetry=_telemetry(telemetry))
+        return GovernedRequest(route=route, domain=domain, caller=caller)
+    if not caller.may("telemetry"):
+        _require_key(headers.get(KEY_HEADER, ""), telemetry_key)
+    return GovernedRequest(route=route, domain=domain, caller=caller, telemetry=_telemetry(telemetry))
 
 
 def _domain(name: Any) -> str | None:
@@ -61,6 +72,14 @@ def _domain(name: Any) -> str | None:
     return name
 
 
+def _require_domain(domain: str | None, caller: Caller) -> None:
+    allowed = caller.policy.domains
+    if allowed and domain not in allowed:
+        named = f"the domain {domain!r} is" if domain else "no domain is"
+        message = f"{named} not for tenant {caller.tenant!r}; allowed: {', '.join(sorted(allowed))}"
+        raise RequestRefused(HTTPStatus.FORBIDDEN, "domain_not_allowed", message, "governance.domain")
+
+
 def _telemetry(plain: Any) -> GovernanceState:
     try:
         return tags.parse(plain) if isinstance(plain, str) else GovernanceState.from_mapping(plain, now=time.time())
@@ -71,7 +90,8 @@ def _telemetry(plain: Any) -> GovernanceState:
 def _require_key(given: str, key: str | None) -> None:
     if key is None:
         message = (
-            "this server takes no telemetry from requests; its operator may allow it with PROMETHIOS_TELEMETRY_KEY"
+            "this caller may not send telemetry; the server's operator allows it with the scope `telemetry` of an API "
+            "key, or with PROMETHIOS_TELEMETRY_KEY where there is no access file"
         )
     elif not hmac.compare_digest(given.encode(), key.encode()):
         message = f"telemetry is taken from trusted callers only; the header {KEY_HEADER} is missing or wrong"

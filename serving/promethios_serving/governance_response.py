@@ -25,11 +25,14 @@ def governance_field(request: GovernedRequest, expose: Expose) -> dict[str, Any]
     if outcome is None or expose == "none":
         return None
     field: dict[str, Any] = {"id": request.id, "decision": outcome.decision, "review_id": None}
+    if not outcome.certified:
+        field["certified"] = False
     if expose != "decision":
         field |= {
             "probability": outcome.probability,
             "threshold": outcome.threshold,
             "degraded": outcome.degraded,
+            "forced": outcome.forced,
             "domain": request.domain,
         }
     if expose == "scores":

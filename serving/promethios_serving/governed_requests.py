@@ -9,6 +9,7 @@ from typing import Any
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from promethios_serving.access.caller import caller_of
 from promethios_serving.governance_input import governed_request
 from promethios_serving.openai_errors import RequestRefused, send_refusal
 from promethios_serving.request_body import ClientGone, read_body, replay
@@ -52,6 +53,7 @@ class GovernedRequests:
             Headers(scope=scope),
             default_domain=self.default_domain,
             telemetry_key=self.telemetry_key,
+            caller=caller_of(scope),
         )
         # Serialised again, so that vLLM cannot read the bytes in another way than they were read here.
         return request, json.dumps(body).encode()

@@ -8,7 +8,7 @@ from promethios.evaluation.calibration import Calibration
 from promethios.evaluation.certificate import Certificate, deployed_threshold
 from promethios.ontology.decision import DEGRADED_THRESHOLD_FACTOR, ESCALATE, decide
 from promethios.ontology.governance_ontology import load_ontology
-from promethios.telemetry.header import ReservedIds
+from promethios.telemetry.header import DECISIONS, ReservedIds
 from promethios.telemetry.state import GovernanceState
 from promethios_serving.request_context import GovernedRequest, Outcome
 from promethios_serving.telemetry_source import TelemetrySource
@@ -40,12 +40,19 @@ class Governor:
         return self.reserved.header(state, domain)
 
     def decide(self, request: GovernedRequest, state: GovernanceState | None, scores: Sequence[float]) -> Outcome:
-        """Decide a request on the model's raw scores (SCORE_NAMES order)."""
+        """Decide a request on the model's raw scores (SCORE_NAMES order).
+
+        A tenant's minimum decision makes it more careful, in the order of DECISIONS, and never less.
+        """
         degraded = _is_degraded(state)
         probabilities = self.calibration.probabilities(scores, request.domain)
         threshold = deployed_threshold(self.calibration, self.certificate, request.domain)
+        decision = decide(probabilities, threshold, degraded=degraded)
+        minimum = request.caller.policy.minimum_decision
+        forced = minimum is not None and DECISIONS.index(decision) < DECISIONS.index(minimum)
         return Outcome(
-            decision=decide(probabilities, threshold, degraded=degraded),
+            decision=minimum if minimum is not None and forced else decision,
+            forced=forced,
             probability=probabilities[ESCALATE],
             threshold=threshold * DEGRADED_THRESHOLD_FACTOR if degraded else threshold,
             degraded=degraded,

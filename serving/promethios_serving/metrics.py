@@ -27,6 +27,17 @@ GATE_FAILURES = Counter("promethios_gate_failures_total", "Requests whose gate c
 REFUSED_REQUESTS = Counter("promethios_refused_requests_total", "Requests refused by the wrapper.", ["reason"])
 SCRUBBED_IDS = Counter("promethios_scrubbed_ids_total", "Reserved token ids removed from client input.", ["route"])
 REDACTED_TAGS = Counter("promethios_redacted_tags_total", "Governance tags removed from generated text.")
+UNAUTHORIZED_REQUESTS = Counter(
+    "promethios_unauthorized_requests_total", "Requests without a valid key, or whose key may not do this.", ["reason"]
+)
+RATE_LIMITED_REQUESTS = Counter(
+    "promethios_rate_limited_requests_total", "Requests refused above a tenant's quota.", ["tenant", "limit"]
+)
+FORCED_DECISIONS = Counter(
+    "promethios_forced_decisions_total",
+    "Decisions made more careful than the model's by the tenant's policy.",
+    ["decision", "tenant"],
+)
 TELEMETRY_AGE = Gauge(
     "promethios_telemetry_age_seconds",
     "Age of the live reading; +Inf when the channel is missing.",
@@ -37,4 +48,7 @@ TELEMETRY_ERRORS = Counter(
     "promethios_telemetry_errors_total",
     "Telemetry that could not be read; the last good state keeps ageing.",
     ["source"],
+)
+SHADOW_REQUESTS = Counter(
+    "promethios_shadow_requests_total", "Requests repeated at a shadow arm of an experiment.", ["arm", "result"]
 )

@@ -4,9 +4,11 @@ A request's way, outside in; each piece is one small ASGI class in a file of its
 
     RequireGovernance    (--middleware)  nothing answers while the wrapper is not in place
     vLLM's own           API key, CORS, metrics
+    Authenticate         who calls; 401 and 403
     RouteAllowlist       governed routes and such that cannot generate; every other is closed
     BodyLimit            413 for a body that is too large
     GovernedRequests     takes `governance` out of the body into the request's context
+    Quotas               429 above what the tenant has
     GovernanceResponse   puts the decision into headers and body
     vLLM's route         parses, renders, tokenises, calls the engine
     GovernedEngine       scrubs, appends the live header, gates, decides, speaks
@@ -30,6 +32,9 @@ from promethios.evaluation.calibration import Calibration
 from promethios.evaluation.certificate import Certificate
 from promethios.telemetry.header import ReservedIds
 from promethios_serving import engine_hook
+from promethios_serving.access.access_file import AccessFile
+from promethios_serving.access.authenticate import Authenticate
+from promethios_serving.access.quotas import Quotas
 from promethios_serving.decision_log import LOGGER, show_log
 from promethios_serving.fail_closed import STATE_ATTRIBUTE
 from promethios_serving.governance_response import GovernanceResponse
@@ -37,7 +42,7 @@ from promethios_serving.governed_requests import GovernedRequests
 from promethios_serving.governor import Governor
 from promethios_serving.request_body import BodyLimit
 from promethios_serving.request_context import CURRENT, GovernedRequest
-from promethios_serving.route_allowlist import RouteAllowlist, closed_routes
+from promethios_serving.route_allowlist import RouteAllowlist, closed_routes, needed_scope
 from promethios_serving.settings import Settings
 from promethios_serving.status import governance_status
 from promethios_serving.telemetry_source import keep_fresh, telemetry_source
@@ -65,11 +70,14 @@ class InferenceWrapper:
         app.add_api_route("/v1/governance", governance_status, methods=["GET"])
         # The last one added is the outermost.
         app.add_middleware(GovernanceResponse, expose=settings.expose)
+        app.add_middleware(Quotas)
         app.add_middleware(
             GovernedRequests, default_domain=settings.default_domain, telemetry_key=settings.telemetry_key
         )
         app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
         app.add_middleware(RouteAllowlist)
+        access = AccessFile(settings.access_file) if settings.access_file else None
+        app.add_middleware(Authenticate, access=access, needed_scope=needed_scope)
         LOGGER.info("closed routes: %s", ", ".join(closed_routes(app.routes)))
 
     async def init_state(self, engine_client: Any, state: State, args: Namespace) -> None:

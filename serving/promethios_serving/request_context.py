@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Final
 
 from promethios.telemetry.state import GovernanceState
+from promethios_serving.access.caller import ANONYMOUS, Caller
 from promethios_serving.openai_errors import RequestRefused
+from promethios_serving.telemetry.subject import EVERYBODY, Subject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,23 +28,40 @@ class Outcome:
     degraded: bool
     scores: tuple[float, ...] = ()
     probabilities: tuple[float, ...] = ()
+    forced: bool = False
+    """True when the tenant's policy made the decision more careful than the model's."""
+    certified: bool = True
+    """False in wrapped mode, whose model has no certificate."""
 
 
 @dataclass(slots=True, kw_only=True)
 class GovernedRequest:
     """One governed request.
 
-    route: its HTTP path. domain: the ontology's name, or None. telemetry: what a trusted caller sent along.
+    route: its HTTP path. domain: the ontology's name, or None. telemetry: what a trusted caller sent along. subject: whom
+    the live telemetry is about.
     outcome and refusal are filled in by the engine hook; at most one of them stays None.
     """
 
     route: str
     domain: str | None = None
     telemetry: GovernanceState | None = None
+    caller: Caller = ANONYMOUS
+    subject: Subject = EVERYBODY
+    client_request_id: str | None = None
+    """The client's x-request-id, or one made for it."""
+    messages: Sequence[Mapping[str, str]] = ()
+    """The conversation as role and plain text, for reviewers; never logged."""
+    experiment: Mapping[str, str] | None = None
+    """`name` and `arm` of the experiment that routed the request here."""
+    review_id: str | None = None
+    """Set when a review of the answer was asked for and the client may wait for it; the same as `id`."""
     id: str = field(default_factory=lambda: f"gov-{uuid.uuid4().hex}")
     counted: bool = True
     """False for the warm-up, which is no request of a client."""
     started: bool = False
+    tokens: int = 0
+    """Of the prompt and the answer, as far as it is spoken; the caller's token quota pays for them."""
     outcome: Outcome | None = None
     refusal: RequestRefused | None = None
 

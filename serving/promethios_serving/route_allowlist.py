@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from promethios_serving.access.caller import Scope as AccessScope
 from promethios_serving.openai_errors import RequestRefused, send_refusal
 
 GOVERNED_ROUTES: Final = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/responses"})
@@ -18,6 +19,15 @@ OPEN_POST_ROUTES: Final = GOVERNED_ROUTES | {"/tokenize", "/detokenize"}
 OPEN_GET_ROUTES: Final = frozenset(
     {"/health", "/ping", "/version", "/load", "/metrics", "/v1/models", "/v1/governance", "/openapi.json", "/docs"}
 )
+
+
+_NEED_NO_KEY: Final = frozenset({"/health", "/ready", "/ping", "/metrics", "/version", "/docs", "/openapi.json"})
+"""What probes, Prometheus and readers of the documentation ask for."""
+
+
+def needed_scope(method: str, path: str) -> AccessScope | None:
+    """Return the scope that a route needs; None for the few that tell nothing about requests."""
+    return None if method in ("GET", "HEAD") and path.removesuffix("/") in _NEED_NO_KEY else "infer"
 
 
 def route_path(scope: Scope) -> str:

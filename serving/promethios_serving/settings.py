@@ -25,6 +25,8 @@ OnGateFailure = Literal["refuse", "escalate"]
 class Settings:
     """What an operator may choose; each field is the variable PROMETHIOS_<FIELD>."""
 
+    access_file: Path | None = None
+    """YAML file with tenants and API keys; without it everybody may generate."""
     default_domain: str | None = None
     """Domain of a request that names none."""
     expose: Expose = "full"
@@ -43,6 +45,18 @@ class Settings:
     """Secret that lets a caller send telemetry with a request; without it nobody may."""
     max_body_bytes: int = 4 * 1024 * 1024
     """Largest accepted request body, in bytes."""
+    upstream_url: str | None = None
+    """Wrapped mode: URL of an OpenAI-compatible server, up to and with /v1."""
+    upstream_model: str | None = None
+    """Wrapped mode: model to ask the upstream for, whatever the client names."""
+    upstream_key: str | None = None
+    """Wrapped mode: API key for the upstream."""
+    upstream_timeout_s: float = 120.0
+    """Wrapped mode: longest silence of the upstream, in seconds."""
+    self_check: bool = False
+    """Wrapped mode: ask the upstream for a verdict first, at the price of a second call."""
+    experiment_file: Path | None = None
+    """Wrapped mode: YAML file that shares requests out among upstreams; excludes the upstream's own settings."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
@@ -53,6 +67,11 @@ class Settings:
         settings = cls(**{name: _PARSERS[name](PREFIX + name.upper(), text) for name, text in given.items()})
         if settings.telemetry_file and settings.telemetry_url:
             raise ConfigError("PROMETHIOS_TELEMETRY_FILE and PROMETHIOS_TELEMETRY_URL are both set; set one")
+        if settings.access_file and settings.telemetry_key:
+            raise ConfigError(
+                "PROMETHIOS_ACCESS_FILE and PROMETHIOS_TELEMETRY_KEY are both set; with an access file the keys that "
+                "may send telemetry have the scope `telemetry`: unset PROMETHIOS_TELEMETRY_KEY"
+            )
         return settings
 
 
@@ -102,6 +121,10 @@ def _url(variable: str, text: str) -> str:
     return text
 
 
+def _switch(variable: str, text: str) -> bool:
+    return _one_of(variable, text, ("0", "1")) == "1"
+
+
 def _seconds(variable: str, text: str) -> float:
     try:
         seconds = float(text)
@@ -119,6 +142,7 @@ def _count(variable: str, text: str) -> int:
 
 
 _PARSERS: Final = {
+    "access_file": _path,
     "default_domain": _domain,
     "expose": _expose,
     "on_gate_failure": _on_gate_failure,
@@ -128,4 +152,10 @@ _PARSERS: Final = {
     "telemetry_timeout_s": _seconds,
     "telemetry_key": _text,
     "max_body_bytes": _count,
+    "upstream_url": _url,
+    "upstream_model": _text,
+    "upstream_key": _text,
+    "upstream_timeout_s": _seconds,
+    "self_check": _switch,
+    "experiment_file": _path,
 }

@@ -176,7 +176,9 @@ class FakeEngine:
     @staticmethod
     def _output(prompt: Any, text: str, *, logprobs: Any = None, finish_reason: Any = None, cached: int) -> Any:
         ids = prompt["prompt_token_ids"]
-        completion = SimpleNamespace(index=0, text=text, logprobs=logprobs, finish_reason=finish_reason)
+        completion = SimpleNamespace(
+            index=0, text=text, token_ids=(1, 2), logprobs=logprobs, finish_reason=finish_reason
+        )
         return SimpleNamespace(
             prompt_token_ids=ids,
             prompt_logprobs=[None, *({i: 0.0} for i in ids[1:])],

@@ -74,6 +74,7 @@ def test_a_json_response_carries_the_decision_in_body_and_headers(call: Call) ->
             "probability": 0.25,
             "threshold": 0.4,
             "degraded": False,
+            "forced": False,
             "domain": "healthcare",
         },
     }

@@ -1,0 +1,41 @@
+"""Run the server of wrapped mode: `python -m promethios_serving.wrapped --host 127.0.0.1 --port 8000`.
+
+Settings are the environment variables PROMETHIOS_*; `promethios serve --upstream URL` sets them and runs this.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+import uvicorn
+
+from promethios.errors import PromethiosError
+from promethios_serving.decision_log import LOGGER, show_log
+from promethios_serving.settings import Settings
+from promethios_serving.wrapped.app import WrappedServer
+
+
+def main() -> int:
+    """Serve until SIGTERM or SIGINT; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="promethios_serving.wrapped", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
+    parser.add_argument("--port", type=int, default=8000, help="port to listen on (default %(default)s)")
+    args = parser.parse_args()
+    try:
+        app = WrappedServer(Settings.from_environment(os.environ))
+    except PromethiosError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return error.exit_code
+    show_log()
+    LOGGER.info("wrapped mode listens on http://%s:%d; what it says is not certified", args.host, args.port)
+    uvicorn.run(
+        app, host=args.host, port=args.port, loop="uvloop", http="httptools", ws="none", lifespan="on",
+        access_log=False, log_level="warning", server_header=False, date_header=False,
+    )  # fmt: skip
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

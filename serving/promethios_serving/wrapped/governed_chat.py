@@ -1,0 +1,137 @@
+"""ASGI endpoint POST /v1/chat/completions: decide, then let the upstream speak, or hand over.
+
+The upstream sees the decision and the telemetry in words (governed_prompt.py) and nothing of the client's headers. An
+escalation never reaches it. When the client goes away, the request to the upstream is cancelled.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from http import HTTPStatus
+from typing import Any, Final
+
+from starlette.types import Receive, Scope, Send
+
+from promethios.telemetry.state import GovernanceState
+from promethios_serving import metrics
+from promethios_serving.decision_log import record_decision
+from promethios_serving.openai_errors import RequestRefused
+from promethios_serving.request_body import read_body
+from promethios_serving.request_context import CURRENT, GovernedRequest, Outcome
+from promethios_serving.settings import OnGateFailure
+from promethios_serving.telemetry_source import TelemetrySource
+from promethios_serving.wrapped.completion import completion_events, whole_completion
+from promethios_serving.wrapped.governed_prompt import governed_messages, hand_over_text
+from promethios_serving.wrapped.live_state import governance_state
+from promethios_serving.wrapped.relay import answer_while_connected, relay_completion, send_events, send_json
+from promethios_serving.wrapped.self_check import BadVerdict, Verdict, self_check_question, verdict_in
+from promethios_serving.wrapped.telemetry_policy import decide_on_telemetry
+from promethios_serving.wrapped.trial import TRIAL, Trial
+from promethios_serving.wrapped.upstream import UPSTREAM, Upstream, read_reply
+
+PATH: Final = "/chat/completions"
+_log: Final = logging.getLogger("promethios.wrapped")
+
+
+class GovernedChat:
+    """Answers governed chat completions with an upstream's text."""
+
+    def __init__(self, source: TelemetrySource, *, self_check: bool, on_gate_failure: OnGateFailure) -> None:
+        self._source = source
+        self._self_check = self_check
+        self._on_gate_failure = on_gate_failure
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request, whose context stands in CURRENT and whose upstream in the scope."""
+        request = CURRENT.get()
+        assert request is not None, "GovernedRequests comes before"
+        body = json.loads(await read_body(receive))
+        await answer_while_connected(self._answer(scope, request, body, send), receive, send)
+
+    async def _answer(self, scope: Scope, request: GovernedRequest, body: dict[str, Any], send: Send) -> None:
+        """Decide and answer. Raises RequestRefused as long as nothing was sent."""
+        upstream: Upstream = scope[UPSTREAM]
+        trial: Trial | None = scope.get(TRIAL)
+        request.counted = trial is None or not trial.arm.shadow
+        messages = _messages(body)
+        state = governance_state(request, self._source)
+        started = time.perf_counter()
+        outcome = request.outcome = await self._decide(request, body, messages, state, upstream)
+        name = upstream.address.model or str(body.get("model"))
+        record_decision(
+            request, weights_sha256=f"upstream:{name}", gate_seconds=time.perf_counter() - started, scrubbed_ids=0
+        )
+        if trial is not None:
+            trial.decided(request.id, outcome.decision)
+        if outcome.decision == "escalate":
+            await _hand_over(request, body, name, send)
+            return
+        spoken = {
+            **body,
+            "messages": governed_messages(
+                messages, request_id=request.id, decision=outcome.decision, domain=request.domain, state=state
+            ),
+        }
+        streamed = bool(body.get("stream"))
+        await relay_completion(upstream, PATH, _for_upstream(spoken, upstream), send, streamed=streamed)
+
+    async def _decide(
+        self,
+        request: GovernedRequest,
+        body: Mapping[str, Any],
+        messages: list[Mapping[str, Any]],
+        state: GovernanceState | None,
+        upstream: Upstream,
+    ) -> Outcome:
+        try:
+            verdict = await _verdict(request, body, messages, state, upstream) if self._self_check else None
+        except (BadVerdict, RequestRefused) as error:
+            metrics.GATE_FAILURES.inc()
+            _log.error("self-check of %s failed: %s", request.id, error)
+            if self._on_gate_failure == "refuse":
+                message = "the governance gate could not be computed; try again"
+                raise RequestRefused(HTTPStatus.SERVICE_UNAVAILABLE, "gate_failed", message) from None
+            return replace(decide_on_telemetry(request.domain, state, Verdict("escalate", 1.0)), probability=None)
+        return decide_on_telemetry(request.domain, state, verdict)
+
+
+async def _verdict(
+    request: GovernedRequest,
+    body: Mapping[str, Any],
+    messages: list[Mapping[str, Any]],
+    state: GovernanceState | None,
+    upstream: Upstream,
+) -> Verdict:
+    """Ask the upstream for its verdict. Raises BadVerdict and RequestRefused."""
+    asked = {"model": body.get("model"), "messages": self_check_question(request.domain, state, messages)}
+    async with upstream.post(PATH, _for_upstream(asked, upstream)) as response:
+        raw = await read_reply(response)
+    try:
+        return verdict_in(json.loads(raw))
+    except (ValueError, RecursionError):
+        raise BadVerdict("the reply is not JSON") from None
+
+
+async def _hand_over(request: GovernedRequest, body: Mapping[str, Any], model: str, send: Send) -> None:
+    said = (body, model, f"chatcmpl-{request.id}", hand_over_text(request.domain))
+    if body.get("stream"):
+        await send_events(send, completion_events(*said))
+    else:
+        await send_json(send, whole_completion(*said))
+
+
+def _messages(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    messages = body.get("messages")
+    if not isinstance(messages, list) or not messages or not all(isinstance(message, dict) for message in messages):
+        message = "`messages` must be a list of at least one object with `role` and `content`"
+        raise RequestRefused(HTTPStatus.BAD_REQUEST, "bad_json", message, "messages")
+    return messages
+
+
+def _for_upstream(body: Mapping[str, Any], upstream: Upstream) -> bytes:
+    model = upstream.address.model
+    return json.dumps(body if model is None else {**body, "model": model}).encode()

@@ -1,0 +1,185 @@
+"""A mock upstream that misbehaves on command, and the real wrapped server in front of it, both on real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import uvicorn
+
+from promethios_serving.settings import Settings
+from promethios_serving.wrapped.app import WrappedServer
+
+ANSWER = "Water boils at 100 degrees at sea level."
+
+
+def completion(text: str | None = ANSWER, **more: Any) -> dict[str, Any]:
+    message = {"role": "assistant", "content": text}
+    usage = {"prompt_tokens": 40, "completion_tokens": 10, "total_tokens": 50}
+    choices = [{"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}]
+    head = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "mock"}
+    return {**head, "choices": choices, "usage": usage, **more}
+
+
+def event(text: str) -> bytes:
+    choices = [{"index": 0, "delta": {"content": text}, "finish_reason": None}]
+    head = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "mock"}
+    return b"data: " + json.dumps({**head, "choices": choices}).encode() + b"\n\n"
+
+
+DONE = b"data: [DONE]\n\n"
+Reply = Callable[["Exchange"], Awaitable[None]]
+
+
+@dataclass
+class Exchange:
+    """One request that reached the mock, and the means to answer it byte by byte."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    raw: bytes
+    writer: asyncio.StreamWriter
+    closed: threading.Event
+
+    @property
+    def body(self) -> Any:
+        return json.loads(self.raw)
+
+    async def send(self, data: bytes) -> None:
+        self.writer.write(data)
+        await self.writer.drain()
+
+    async def head(self, status: int, content_type: str, length: int | None = None, **headers: str) -> None:
+        lines = [f"HTTP/1.1 {status} Status", f"content-type: {content_type}"]
+        lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+        lines.append("transfer-encoding: chunked" if length is None else f"content-length: {length}")
+        await self.send("\r\n".join([*lines, "", ""]).encode())
+
+    async def chunk(self, data: bytes) -> None:
+        await self.send(f"{len(data):x}\r\n".encode() + data + b"\r\n")
+
+    async def json(self, content: Any, status: int = 200, **headers: str) -> None:
+        raw = content if isinstance(content, bytes) else json.dumps(content).encode()
+        await self.head(status, "application/json", len(raw), **headers)
+        await self.send(raw)
+
+    async def events(self, *pieces: bytes) -> None:
+        await self.head(200, "text/event-stream")
+        for piece in pieces:
+            await self.chunk(piece)
+        await self.chunk(b"")
+
+    def hang_up(self) -> None:
+        self.writer.transport.abort()
+
+
+@dataclass
+class MockUpstream:
+    """An OpenAI-compatible server: what it was asked, and how it answers."""
+
+    url: str = ""
+    exchanges: list[Exchange] = field(default_factory=list)
+    reply: Reply = field(default_factory=lambda: well_behaved)
+    connections: int = 0
+
+    @property
+    def bodies(self) -> list[Any]:
+        return [exchange.body for exchange in self.exchanges]
+
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        closed = threading.Event()
+        try:
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                first, *lines = head.decode().rstrip().split("\r\n")
+                headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
+                raw = await reader.readexactly(int(headers.get("content-length", 0)))
+                method, path, _ = first.split()
+                exchange = Exchange(method, path, headers, raw, writer, closed)
+                self.exchanges.append(exchange)
+                await self.reply(exchange)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            closed.set()
+            writer.close()
+
+
+async def well_behaved(exchange: Exchange) -> None:
+    if exchange.method == "POST" and exchange.body.get("stream"):
+        await exchange.events(event("Water "), event("boils."), DONE)
+    else:
+        await exchange.json(completion())
+
+
+@contextmanager
+def in_thread(main: Callable[[asyncio.Event, Callable[[Any], None]], Awaitable[None]]) -> Iterator[Any]:
+    """Run a server's loop in a thread: `main(stop, started)`; yields what it called `started` with."""
+    loop, stop, ready = asyncio.new_event_loop(), asyncio.Event(), threading.Event()
+    results: list[Any] = []
+
+    def started(result: Any) -> None:
+        results.append(result)
+        ready.set()
+
+    def run() -> None:
+        loop.run_until_complete(main(stop, started))
+        loop.close()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        assert ready.wait(20), "the server did not start"
+        yield results[0]
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join()
+
+
+@contextmanager
+def mock_upstream() -> Iterator[MockUpstream]:
+    mock = MockUpstream()
+
+    async def main(stop: asyncio.Event, started: Callable[[Any], None]) -> None:
+        server = await asyncio.start_server(mock.handle, "127.0.0.1", 0)
+        started(server.sockets[0].getsockname()[1])
+        await stop.wait()
+        server.close()
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+
+    with in_thread(main) as port:
+        mock.url = f"http://127.0.0.1:{port}/v1"
+        yield mock
+
+
+@contextmanager
+def serving(settings: Settings) -> Iterator[str]:
+    """Run the wrapped server; yields its URL."""
+    config = uvicorn.Config(
+        WrappedServer(settings), port=0, loop="asyncio", http="httptools", ws="none", lifespan="on", log_level="warning"
+    )
+    server = uvicorn.Server(config)
+
+    async def main(stop: asyncio.Event, started: Callable[[Any], None]) -> None:
+        task = asyncio.create_task(server.serve())
+        while not server.started:
+            assert not task.done(), "the server ended at its start"
+            await asyncio.sleep(0.005)
+        started(server.servers[0].sockets[0].getsockname()[1])
+        await stop.wait()
+        server.should_exit = True
+        await task
+
+    with in_thread(main) as port:
+        yield f"http://127.0.0.1:{port}"
+
+
+def chat(content: str = "When does water boil?", **more: Any) -> dict[str, Any]:
+    return {"model": "any", "messages": [{"role": "user", "content": content}], **more}
