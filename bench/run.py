@@ -29,6 +29,7 @@ from typing import Any
 
 import checkpoints
 import cluster
+import gateways
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "bench" / "results"
@@ -260,6 +261,7 @@ BENCHMARKS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "ablations": ablations,
     "checkpoints": checkpoints.measure,
     "cluster": cluster.measure,
+    "gateways": gateways.measure,
     "demo": demo,
 }
 

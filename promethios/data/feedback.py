@@ -92,6 +92,11 @@ def read_records(paths: Sequence[Path]) -> list[FeedbackRecord]:
     return [record for path in paths for record in _read_file(path)]
 
 
+def parse_records(lines: Iterable[str], place: str) -> list[FeedbackRecord]:
+    """Read records from lines; place: where they come from, for messages. Raises DatasetError, as `read_records`."""
+    return [_Reader(line, f"{place}:{number}").record() for number, line in enumerate(lines, 1)]
+
+
 def latest_reviews(records: Iterable[FeedbackRecord]) -> list[FeedbackRecord]:
     """Return one reviewed record an id, in order of id: the one whose review is the newest.
 
@@ -310,7 +315,7 @@ def _card(
 def _read_file(path: Path) -> list[FeedbackRecord]:
     try:
         with path.open(encoding="utf-8") as lines:
-            return [_Reader(line, f"{path}:{number}").record() for number, line in enumerate(lines, 1)]
+            return parse_records(lines, str(path))
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"{path}: cannot be read: {error}") from None
 

@@ -10,6 +10,7 @@ calibration, and says so by their hashes. Serving applies it, so this module is 
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -108,6 +109,11 @@ class Certificate:
                     f"run `promethios evaluate --model_path {folder}` to certify what is there"
                 )
         return certificate
+
+
+def certificate_sha256(folder: Path) -> str:
+    """Return the SHA-256 of a folder's certificate file."""
+    return hashlib.sha256((folder / FILE_NAME).read_bytes()).hexdigest()
 
 
 def deployed_threshold(calibration: Calibration, certificate: Certificate, domain: str | None) -> float:

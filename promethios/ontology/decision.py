@@ -36,3 +36,8 @@ def decide(probabilities: Sequence[float], threshold: float, *, degraded: bool =
         return "escalate"
     best = DECISIONS[max(range(ESCALATE), key=lambda i: probabilities[i])]
     return "caveat" if degraded and best == "answer" else best
+
+
+def more_careful(decision: str, minimum: str | None) -> str:
+    """Return the more careful of two decisions, in the order of DECISIONS; `decision` where no minimum is demanded."""
+    return decision if minimum is None else max(decision, minimum, key=DECISIONS.index)

@@ -12,14 +12,19 @@ import sys
 from collections.abc import Mapping
 
 from promethios.errors import PromethiosError
+from promethios_serving.reviews.spool import Spool
 from promethios_serving.settings import Settings
-from promethios_serving.telemetry_source import telemetry_source
+from promethios_serving.telemetry.choice import signed_telemetry, telemetry_source
 
 
 def main(environment: Mapping[str, str]) -> int:
     """Return 0 when the settings hold; otherwise say why not on stderr and return the error's exit code."""
     try:
-        telemetry_source(Settings.from_environment(environment))
+        settings = Settings.from_environment(environment)
+        telemetry_source(settings)
+        signed_telemetry(settings)
+        if settings.hub_url:
+            Spool(settings.spool_dir, "check", settings.spool_max_bytes).close()
     except PromethiosError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code

@@ -18,7 +18,7 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
@@ -29,6 +29,7 @@ from promethios_serving.decision_log import record_decision
 from promethios_serving.governor import Governor
 from promethios_serving.openai_errors import RequestRefused
 from promethios_serving.request_context import CURRENT, GovernedRequest, Outcome
+from promethios_serving.reviews.reviews import Reviews
 from promethios_serving.sampling_limits import check_sampling
 from promethios_serving.settings import OnGateFailure
 from promethios_serving.tag_redactor import TagRedactor
@@ -80,6 +81,7 @@ class GovernedEngine:
         *,
         max_model_len: int,
         on_gate_failure: OnGateFailure,
+        reviews: Reviews | None = None,
     ) -> None:
         self._generate = generate
         self._governor = governor
@@ -88,6 +90,7 @@ class GovernedEngine:
         self._failures: tuple[type[Exception], ...] = (GateFailed, *types.failures)
         self._max_model_len = max_model_len
         self._on_gate_failure = on_gate_failure
+        self._reviews = reviews
 
     async def generate(
         self, prompt: Any, sampling_params: Any, request_id: str, **kwargs: Any
@@ -97,6 +100,7 @@ class GovernedEngine:
         try:
             call = self._admit(request, prompt, sampling_params)
             outcome, cached_tokens = await self._decide(call, prompt, request_id, kwargs)
+            review = None if self._reviews is None else await self._reviews.open(call.request, call.state)
         except RequestRefused as refusal:
             if request is not None:
                 request.refusal = refusal
@@ -105,10 +109,14 @@ class GovernedEngine:
         sampling = self._speaking(sampling_params, room=self._max_model_len - len(ids))
         call.request.tokens = len(call.client_ids)
         redactors: defaultdict[int, TagRedactor] = defaultdict(TagRedactor)
-        async with aclosing(self._generate({**prompt, "prompt_token_ids": ids}, sampling, request_id, **kwargs)) as out:
+        speech = self._generate({**prompt, "prompt_token_ids": ids}, sampling, request_id, **kwargs)
+        async with aclosing(review) if review else nullcontext(), aclosing(speech) as out:
             async for output in out:
                 call.request.tokens += sum(len(completion.token_ids) for completion in output.outputs)
-                yield _for_client(output, call.client_ids, cached_tokens, redactors)
+                shown = _for_client(output, call.client_ids, cached_tokens, redactors)
+                if review is not None:
+                    review.hear(shown.outputs, delta=_is_delta(sampling))
+                yield shown
 
     def _admit(self, request: GovernedRequest | None, prompt: Any, sampling_params: Any) -> _Call:
         """Check a call and prepare it. Raises RequestRefused."""
@@ -189,7 +197,9 @@ class GovernedEngine:
         return sampling
 
 
-def install(engine_client: Any, governor: Governor, on_gate_failure: OnGateFailure) -> None:
+def install(
+    engine_client: Any, governor: Governor, on_gate_failure: OnGateFailure, reviews: Reviews | None = None
+) -> None:
     """Put governance in front of an engine client's `generate`. Needs vLLM."""
     from vllm import SamplingParams
     from vllm.exceptions import GenerationError
@@ -220,6 +230,7 @@ def install(engine_client: Any, governor: Governor, on_gate_failure: OnGateFailu
         types,
         max_model_len=engine_client.model_config.max_model_len,
         on_gate_failure=on_gate_failure,
+        reviews=reviews,
     )
     engine_client.generate = governed.generate
 
@@ -238,6 +249,11 @@ def _for_client(
         finished = completion.finish_reason is not None
         completion.text = redactors[completion.index].feed(completion.text, final=finished)
     return output
+
+
+def _is_delta(sampling_params: Any) -> bool:
+    """True when an output holds what is new, as in a stream; False when it holds the whole answer so far."""
+    return str(getattr(sampling_params, "output_kind", "")).endswith("DELTA")
 
 
 def _unavailable(reason: str, message: str) -> RequestRefused:

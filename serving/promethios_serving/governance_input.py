@@ -1,17 +1,23 @@
-"""What a request says about its own governance: the body's `governance` field and two headers.
+"""What a request says about its own governance: the body's `governance` field and some headers.
 
-The field wins over the header, the header over the default domain.
+The field wins over the header, the header over the tenant's domain, that over the default domain.
 
-    {"messages": [...], "governance": {"domain": "healthcare", "telemetry": {"trust": 0.3} or "<gov:trust=0.3>"}}
+    {"messages": [...], "governance": {"domain": "healthcare", "subject": {"agent": "triage", "session": "s-17"},
+                                       "telemetry": {"trust": 0.3} or "<gov:trust=0.3>"}}
     x-promethios-domain: healthcare            the same as the field, for clients that cannot add one
-    x-promethios-telemetry-key: SECRET         shows that the caller may speak for the telemetry
+    x-promethios-agent, x-promethios-session   the same; the tenant is always the API key's
+    x-promethios-telemetry: TOKEN              telemetry for this request, signed: see telemetry/signed.py
+    x-promethios-telemetry-key: SECRET         without an access file: shows that the caller may speak for the telemetry
+    x-request-id                               the client's name for the request
 """
 
 from __future__ import annotations
 
 import hmac
 import time
+import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -22,42 +28,99 @@ from promethios.telemetry.state import GovernanceState
 from promethios_serving.access.caller import ANONYMOUS, Caller
 from promethios_serving.openai_errors import RequestRefused
 from promethios_serving.request_context import GovernedRequest
+from promethios_serving.reviews.conversation import plain_conversation
+from promethios_serving.telemetry.signed import SignedTelemetry, refused
+from promethios_serving.telemetry.subject import MAX_NAME, Subject
 
 DOMAIN_HEADER: Final = "x-promethios-domain"
+AGENT_HEADER: Final = "x-promethios-agent"
+SESSION_HEADER: Final = "x-promethios-session"
+TOKEN_HEADER: Final = "x-promethios-telemetry"
 KEY_HEADER: Final = "x-promethios-telemetry-key"
-_FIELDS: Final = ("domain", "telemetry")
+REQUEST_ID_HEADER: Final = "x-request-id"
+_FIELDS: Final = ("domain", "subject", "telemetry")
+_SUBJECT_FIELDS: Final = ("agent", "session")
 
 
-def governed_request(
-    route: str,
-    field: Any,
-    headers: Mapping[str, str],
-    *,
-    default_domain: str | None,
-    telemetry_key: str | None,
-    caller: Caller = ANONYMOUS,
-) -> GovernedRequest:
-    """Build the request's context from its `governance` field (None when absent) and headers.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GovernanceInput:
+    """Reads the governance of requests, as the server's settings allow.
 
-    The domain is the field's, else the header's, else the tenant's, else the server's default. Raises RequestRefused:
-    400 for anything malformed, 403 for telemetry from a caller that may not send it, and for a domain that the tenant
-    does not have.
+    default_domain: of a request that names none. telemetry_key: secret of callers that may send telemetry, where there
+    is no access file. signed: checks signed telemetry; None when no keys are set.
     """
-    if field is None:
-        field = {}
-    if not isinstance(field, dict):
-        raise _bad("bad_governance", f"`governance` must be an object, got {type(field).__name__}", "governance")
-    for name in field:
-        if name not in _FIELDS:
-            raise _bad("bad_governance", f"`governance` has no field {name!r}{nearest(name, _FIELDS)}", "governance")
-    domain = _domain(field.get("domain") or headers.get(DOMAIN_HEADER) or caller.policy.domain or default_domain)
-    _require_domain(domain, caller)
-    telemetry = field.get("telemetry")
-    if telemetry is None:
-        return GovernedRequest(route=route, domain=domain, caller=caller)
-    if not caller.may("telemetry"):
-        _require_key(headers.get(KEY_HEADER, ""), telemetry_key)
-    return GovernedRequest(route=route, domain=domain, caller=caller, telemetry=_telemetry(telemetry))
+
+    default_domain: str | None = None
+    telemetry_key: str | None = None
+    signed: SignedTelemetry | None = None
+
+    def request(
+        self, route: str, body: dict[str, Any], headers: Mapping[str, str], caller: Caller = ANONYMOUS
+    ) -> GovernedRequest:
+        """Take `governance` out of a body and return the request's context.
+
+        Raises RequestRefused: 400 for anything malformed, 401 for a bad token, 403 for what the caller may not do.
+        """
+        field = _object(body.pop("governance", None), "governance", _FIELDS, "bad_governance")
+        subject = _subject(field.get("subject"), headers, caller)
+        telemetry = self._telemetry(field.get("telemetry"), headers, caller)
+        if (token := headers.get(TOKEN_HEADER)) is not None:
+            if telemetry is not None:
+                raise _bad("bad_telemetry", f"send `governance.telemetry` or {TOKEN_HEADER}, not both", TOKEN_HEADER)
+            telemetry, subject = self._signed(token, subject)
+        return GovernedRequest(
+            route=route,
+            domain=self._domain(field.get("domain"), headers, caller),
+            telemetry=telemetry,
+            caller=caller,
+            subject=subject,
+            client_request_id=_request_id(headers.get(REQUEST_ID_HEADER)),
+            messages=plain_conversation(body),
+        )
+
+    def _domain(self, named: Any, headers: Mapping[str, str], caller: Caller) -> str | None:
+        domain = _domain(named or headers.get(DOMAIN_HEADER) or caller.policy.domain or self.default_domain)
+        allowed = caller.policy.domains
+        if allowed and domain not in allowed:
+            message = f"the domain {domain!r} is not open to this API key; allowed: {', '.join(sorted(allowed))}"
+            raise RequestRefused(HTTPStatus.FORBIDDEN, "domain_not_allowed", message, "governance.domain")
+        return domain
+
+    def _telemetry(self, plain: Any, headers: Mapping[str, str], caller: Caller) -> GovernanceState | None:
+        if plain is None:
+            return None
+        if caller.key_id is None:
+            _require_key(headers.get(KEY_HEADER, ""), self.telemetry_key)
+        elif not caller.may("telemetry"):
+            raise _untrusted(f"the API key {caller.key_id!r} lacks the scope `telemetry`")
+        try:
+            return tags.parse(plain) if isinstance(plain, str) else GovernanceState.from_mapping(plain, now=time.time())
+        except PromethiosError as error:
+            raise _bad("bad_telemetry", str(error), "governance.telemetry") from None
+
+    def _signed(self, token: str, subject: Subject) -> tuple[GovernanceState, Subject]:
+        """Return a token's telemetry, and the subject with the names that the token adds. Raises RequestRefused."""
+        if self.signed is None:
+            message = "this server takes no signed telemetry; its operator may set PROMETHIOS_TELEMETRY_JWT_KEYS"
+            raise refused("no_keys", message, HTTPStatus.FORBIDDEN)
+        said = self.signed.verified(token)
+        asked, about = subject.to_mapping(), said.subject.to_mapping()
+        for name, value in about.items():
+            if value is not None and asked[name] != value and (asked[name] is not None or name == "tenant"):
+                message = f"the token is about another {name} than the request's"
+                raise refused("subject", message, HTTPStatus.FORBIDDEN)
+        return said.state, Subject(**{name: asked[name] or about[name] for name in asked})
+
+
+def _object(value: Any, name: str, allowed: tuple[str, ...], reason: str) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise _bad(reason, f"`{name}` must be an object, got {type(value).__name__}", name)
+    for key in value:
+        if key not in allowed:
+            raise _bad(reason, f"`{name}` has no field {key!r}{nearest(key, allowed)}", name)
+    return value
 
 
 def _domain(name: Any) -> str | None:
@@ -72,32 +135,38 @@ def _domain(name: Any) -> str | None:
     return name
 
 
-def _require_domain(domain: str | None, caller: Caller) -> None:
-    allowed = caller.policy.domains
-    if allowed and domain not in allowed:
-        named = f"the domain {domain!r} is" if domain else "no domain is"
-        message = f"{named} not for tenant {caller.tenant!r}; allowed: {', '.join(sorted(allowed))}"
-        raise RequestRefused(HTTPStatus.FORBIDDEN, "domain_not_allowed", message, "governance.domain")
+def _subject(plain: Any, headers: Mapping[str, str], caller: Caller) -> Subject:
+    field = _object(plain, "governance.subject", _SUBJECT_FIELDS, "bad_subject")
+    names = {
+        "agent": field.get("agent", headers.get(AGENT_HEADER)),
+        "session": field.get("session", headers.get(SESSION_HEADER)),
+    }
+    for name, value in names.items():
+        is_name = isinstance(value, str) and 0 < len(value) <= MAX_NAME and value.isprintable()
+        if value is not None and not is_name:
+            message = f"the {name} {value!r:.80} must be a text of 1 to {MAX_NAME} printable characters"
+            raise _bad("bad_subject", message, f"governance.subject.{name}")
+    return Subject(tenant=caller.tenant, **names)
 
 
-def _telemetry(plain: Any) -> GovernanceState:
-    try:
-        return tags.parse(plain) if isinstance(plain, str) else GovernanceState.from_mapping(plain, now=time.time())
-    except PromethiosError as error:
-        raise _bad("bad_telemetry", str(error), "governance.telemetry") from None
+def _request_id(given: str | None) -> str:
+    """Return the client's name for its request when it is a short plain word, else a new one."""
+    if given and len(given) <= MAX_NAME and given.isascii() and given.isprintable():
+        return given
+    return uuid.uuid4().hex
 
 
 def _require_key(given: str, key: str | None) -> None:
     if key is None:
-        message = (
-            "this caller may not send telemetry; the server's operator allows it with the scope `telemetry` of an API "
-            "key, or with PROMETHIOS_TELEMETRY_KEY where there is no access file"
+        raise _untrusted(
+            "this server takes no telemetry from requests; its operator may allow it with PROMETHIOS_TELEMETRY_KEY"
         )
-    elif not hmac.compare_digest(given.encode(), key.encode()):
-        message = f"telemetry is taken from trusted callers only; the header {KEY_HEADER} is missing or wrong"
-    else:
-        return
-    raise RequestRefused(HTTPStatus.FORBIDDEN, "untrusted_telemetry", message, "governance.telemetry")
+    if not hmac.compare_digest(given.encode(), key.encode()):
+        raise _untrusted(f"telemetry is taken from trusted callers only; the header {KEY_HEADER} is missing or wrong")
+
+
+def _untrusted(message: str) -> RequestRefused:
+    return RequestRefused(HTTPStatus.FORBIDDEN, "untrusted_telemetry", message, "governance.telemetry")
 
 
 def _bad(reason: str, message: str, param: str) -> RequestRefused:

@@ -24,7 +24,7 @@ def governance_field(request: GovernedRequest, expose: Expose) -> dict[str, Any]
     outcome = request.outcome
     if outcome is None or expose == "none":
         return None
-    field: dict[str, Any] = {"id": request.id, "decision": outcome.decision, "review_id": None}
+    field: dict[str, Any] = {"id": request.id, "decision": outcome.decision, "review_id": request.review_id}
     if not outcome.certified:
         field["certified"] = False
     if expose != "decision":

@@ -10,20 +10,26 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from promethios_serving.access.caller import caller_of
-from promethios_serving.governance_input import governed_request
+from promethios_serving.governance_input import GovernanceInput
 from promethios_serving.openai_errors import RequestRefused, send_refusal
 from promethios_serving.request_body import ClientGone, read_body, replay
 from promethios_serving.request_context import CURRENT, GovernedRequest
 from promethios_serving.route_allowlist import GOVERNED_ROUTES, route_path
+from promethios_serving.telemetry.signed import SignedTelemetry
 
 
 class GovernedRequests:
     """Opens a governed context for each request on a governed route; vLLM never sees the `governance` field."""
 
-    def __init__(self, app: ASGIApp, default_domain: str | None, telemetry_key: str | None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        default_domain: str | None,
+        telemetry_key: str | None,
+        signed: SignedTelemetry | None = None,
+    ) -> None:
         self.app = app
-        self.default_domain = default_domain
-        self.telemetry_key = telemetry_key
+        self.input = GovernanceInput(default_domain=default_domain, telemetry_key=telemetry_key, signed=signed)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
@@ -46,15 +52,7 @@ class GovernedRequests:
         """Return the request's context and the body that vLLM shall see."""
         body = _parsed(raw)
         _refuse_ungovernable(body)
-        field = body.pop("governance", None)
-        request = governed_request(
-            route_path(scope),
-            field,
-            Headers(scope=scope),
-            default_domain=self.default_domain,
-            telemetry_key=self.telemetry_key,
-            caller=caller_of(scope),
-        )
+        request = self.input.request(route_path(scope), body, Headers(scope=scope), caller_of(scope))
         # Serialised again, so that vLLM cannot read the bytes in another way than they were read here.
         return request, json.dumps(body).encode()
 

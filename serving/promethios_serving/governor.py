@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 from promethios.evaluation.calibration import Calibration
 from promethios.evaluation.certificate import Certificate, deployed_threshold
-from promethios.ontology.decision import DEGRADED_THRESHOLD_FACTOR, ESCALATE, decide
+from promethios.ontology.decision import DEGRADED_THRESHOLD_FACTOR, ESCALATE, decide, more_careful
 from promethios.ontology.governance_ontology import load_ontology
-from promethios.telemetry.header import DECISIONS, ReservedIds
+from promethios.telemetry.header import ReservedIds
 from promethios.telemetry.state import GovernanceState
 from promethios_serving.request_context import GovernedRequest, Outcome
-from promethios_serving.telemetry_source import TelemetrySource
+from promethios_serving.telemetry.request_state import governance_state
+from promethios_serving.telemetry.source import TelemetrySource
 
 
 class Governor:
@@ -27,12 +28,7 @@ class Governor:
 
     def state(self, request: GovernedRequest) -> GovernanceState | None:
         """Return the telemetry of a request: the caller's own channels first, the live ones for the rest."""
-        live, own = self.source.state(), request.telemetry
-        if live is None or own is None:
-            return live if own is None else own
-        readings = {channel.name: reading for channel, reading in live if reading is not None}
-        readings |= {channel.name: reading for channel, reading in own if reading is not None}
-        return GovernanceState(**readings)
+        return governance_state(request, self.source)
 
     def header(self, request: GovernedRequest, state: GovernanceState | None) -> list[int]:
         """Return the header ids of a request."""
@@ -47,12 +43,11 @@ class Governor:
         degraded = _is_degraded(state)
         probabilities = self.calibration.probabilities(scores, request.domain)
         threshold = deployed_threshold(self.calibration, self.certificate, request.domain)
-        decision = decide(probabilities, threshold, degraded=degraded)
-        minimum = request.caller.policy.minimum_decision
-        forced = minimum is not None and DECISIONS.index(decision) < DECISIONS.index(minimum)
+        own = decide(probabilities, threshold, degraded=degraded)
+        decision = more_careful(own, request.caller.policy.minimum_decision)
         return Outcome(
-            decision=minimum if minimum is not None and forced else decision,
-            forced=forced,
+            decision=decision,
+            forced=decision != own,
             probability=probabilities[ESCALATE],
             threshold=threshold * DEGRADED_THRESHOLD_FACTOR if degraded else threshold,
             degraded=degraded,

@@ -38,6 +38,11 @@ FORCED_DECISIONS = Counter(
     "Decisions made more careful than the model's by the tenant's policy.",
     ["decision", "tenant"],
 )
+IN_FLIGHT = Gauge(
+    "promethios_requests_in_flight", "Requests that are being answered.", multiprocess_mode="livesum"
+)
+DRAINING = Gauge("promethios_draining", "1 while the server drains.", multiprocess_mode="livemax")
+SELF_QUESTIONS = Counter("promethios_self_questions_total", "Hidden rounds in which the model asked itself.")
 TELEMETRY_AGE = Gauge(
     "promethios_telemetry_age_seconds",
     "Age of the live reading; +Inf when the channel is missing.",
@@ -51,4 +56,12 @@ TELEMETRY_ERRORS = Counter(
 )
 SHADOW_REQUESTS = Counter(
     "promethios_shadow_requests_total", "Requests repeated at a shadow arm of an experiment.", ["arm", "result"]
+)
+TELEMETRY_FORGED = Counter("promethios_telemetry_forged_total", "Signed telemetry that was refused.", ["reason"])
+REVIEWS_SPOOLED = Gauge(
+    "promethios_reviews_spooled", "Documents on disk that wait for the hub.", multiprocess_mode="livesum"
+)
+REVIEWS_SENT = Counter("promethios_reviews_sent_total", "Documents that the hub has taken.", ["kind"])
+HUB_ERRORS = Counter(
+    "promethios_hub_errors_total", "Documents or batches that did not reach the hub or the spool.", ["reason"]
 )

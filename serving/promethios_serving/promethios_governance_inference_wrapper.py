@@ -4,6 +4,7 @@ A request's way, outside in; each piece is one small ASGI class in a file of its
 
     RequireGovernance    (--middleware)  nothing answers while the wrapper is not in place
     vLLM's own           API key, CORS, metrics
+    InFlight             counts; readiness; closes connections while the server drains
     Authenticate         who calls; 401 and 403
     RouteAllowlist       governed routes and such that cannot generate; every other is closed
     BodyLimit            413 for a body that is too large
@@ -26,10 +27,11 @@ from typing import Any
 
 from fastapi import FastAPI
 from starlette.datastructures import State
+from starlette.types import Scope
 
 from promethios.errors import ServingError
 from promethios.evaluation.calibration import Calibration
-from promethios.evaluation.certificate import Certificate
+from promethios.evaluation.certificate import Certificate, certificate_sha256
 from promethios.telemetry.header import ReservedIds
 from promethios_serving import engine_hook
 from promethios_serving.access.access_file import AccessFile
@@ -40,21 +42,26 @@ from promethios_serving.fail_closed import STATE_ATTRIBUTE
 from promethios_serving.governance_response import GovernanceResponse
 from promethios_serving.governed_requests import GovernedRequests
 from promethios_serving.governor import Governor
+from promethios_serving.in_flight import InFlight
 from promethios_serving.request_body import BodyLimit
 from promethios_serving.request_context import CURRENT, GovernedRequest
+from promethios_serving.reviews.hub_link import HubLink, hub_link
+from promethios_serving.reviews.review_record import DecidingModel
 from promethios_serving.route_allowlist import RouteAllowlist, closed_routes, needed_scope
 from promethios_serving.settings import Settings
 from promethios_serving.status import governance_status
-from promethios_serving.telemetry_source import keep_fresh, telemetry_source
+from promethios_serving.telemetry.choice import signed_telemetry, telemetry_source
+from promethios_serving.telemetry.source import keep_fresh
 
 
 @dataclass(frozen=True, slots=True)
 class Governance:
-    """What the running server holds: its settings, its governor and the task that keeps telemetry fresh."""
+    """What the running server holds: settings, governor, the task that keeps telemetry fresh, the link to the hub."""
 
     settings: Settings
     governor: Governor
     refresher: asyncio.Task[None]
+    hub: HubLink | None
 
 
 class InferenceWrapper:
@@ -72,12 +79,16 @@ class InferenceWrapper:
         app.add_middleware(GovernanceResponse, expose=settings.expose)
         app.add_middleware(Quotas)
         app.add_middleware(
-            GovernedRequests, default_domain=settings.default_domain, telemetry_key=settings.telemetry_key
+            GovernedRequests,
+            default_domain=settings.default_domain,
+            telemetry_key=settings.telemetry_key,
+            signed=signed_telemetry(settings),
         )
         app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
         app.add_middleware(RouteAllowlist)
         access = AccessFile(settings.access_file) if settings.access_file else None
         app.add_middleware(Authenticate, access=access, needed_scope=needed_scope)
+        app.add_middleware(InFlight, drain_file=settings.drain_file, is_up=_is_up)
         LOGGER.info("closed routes: %s", ", ".join(closed_routes(app.routes)))
 
     async def init_state(self, engine_client: Any, state: State, args: Namespace) -> None:
@@ -94,10 +105,16 @@ class InferenceWrapper:
         reserved = ReservedIds(engine_client.model_config.hf_config.first_reserved_id)
         governor = Governor(calibration, certificate, source, reserved)
         await source.refresh()
-        engine_hook.install(engine_client, governor, settings.on_gate_failure)
+        model = DecidingModel(
+            name=(args.served_model_name or [folder.name])[0],
+            weights_sha256=calibration.weights_sha256,
+            certificate_sha256=certificate_sha256(folder),
+        )
+        hub = hub_link(settings, model)
+        engine_hook.install(engine_client, governor, settings.on_gate_failure, hub.reviews if hub else None)
         seconds = await _warm_up(engine_client)
         refresher = asyncio.create_task(keep_fresh(source, settings.telemetry_interval_s))
-        setattr(state, STATE_ATTRIBUTE, Governance(settings, governor, refresher))
+        setattr(state, STATE_ATTRIBUTE, Governance(settings, governor, refresher, hub))
         LOGGER.info(
             "ready: weights %s, telemetry from %s, first governed request %.2f s; try: "
             "curl http://%s:%s/v1/chat/completions -H 'content-type: application/json' -d '%s'",
@@ -108,6 +125,12 @@ class InferenceWrapper:
             args.port,
             '{"messages": [{"role": "user", "content": "Hello"}]}',
         )
+
+
+def _is_up(scope: Scope) -> bool:
+    """Return whether the warm-up went through and the engine still lives."""
+    state = scope["app"].state
+    return hasattr(state, STATE_ATTRIBUTE) and not state.engine_client.errored
 
 
 async def _warm_up(engine_client: Any) -> float:

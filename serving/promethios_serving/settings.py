@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -41,10 +43,26 @@ class Settings:
     """Seconds between two fetches of the URL, and between two updates of the age gauges."""
     telemetry_timeout_s: float = 2.0
     """Longest wait for the URL, in seconds."""
+    telemetry_prometheus: Path | None = None
+    """YAML file with a Prometheus URL and one PromQL query a channel."""
+    telemetry_jwt_keys: Path | None = None
+    """JWK set of the keys that sign the header x-promethios-telemetry; without it nobody's is taken."""
     telemetry_key: str | None = None
     """Secret that lets a caller send telemetry with a request; without it nobody may."""
     max_body_bytes: int = 4 * 1024 * 1024
     """Largest accepted request body, in bytes."""
+    hub_url: str | None = None
+    """URL of the hub: takes reviews and gives live telemetry; without it there are no reviews."""
+    hub_key: str | None = None
+    """API key for the hub, of scope engine."""
+    spool_dir: Path = Path("spool")
+    """Folder where reviews wait until the hub has them; should outlive the process."""
+    spool_max_bytes: int = 256 * 1024 * 1024
+    """Largest size of what waits, in bytes; beyond it escalations are refused."""
+    audit_rate: float = 0.02
+    """Share of the answers without escalation that people look at, drawn at random."""
+    drain_file: Path = Path(tempfile.gettempdir(), f"promethios-{os.getuid()}.drain")
+    """While this file exists the server drains; `python -m promethios_serving.drain` makes it."""
     upstream_url: str | None = None
     """Wrapped mode: URL of an OpenAI-compatible server, up to and with /v1."""
     upstream_model: str | None = None
@@ -65,14 +83,20 @@ class Settings:
         _refuse_misspelt(environment, names)
         given = {name: environment[variable] for variable, name in names.items() if environment.get(variable)}
         settings = cls(**{name: _PARSERS[name](PREFIX + name.upper(), text) for name, text in given.items()})
-        if settings.telemetry_file and settings.telemetry_url:
-            raise ConfigError("PROMETHIOS_TELEMETRY_FILE and PROMETHIOS_TELEMETRY_URL are both set; set one")
+        _refuse_two(settings, ("telemetry_file", "telemetry_url", "telemetry_prometheus"))
         if settings.access_file and settings.telemetry_key:
             raise ConfigError(
                 "PROMETHIOS_ACCESS_FILE and PROMETHIOS_TELEMETRY_KEY are both set; with an access file the keys that "
                 "may send telemetry have the scope `telemetry`: unset PROMETHIOS_TELEMETRY_KEY"
             )
         return settings
+
+
+def _refuse_two(settings: Settings, names: tuple[str, ...]) -> None:
+    """Refuse settings that exclude each other."""
+    given = [PREFIX + name.upper() for name in names if getattr(settings, name)]
+    if len(given) > 1:
+        raise ConfigError(f"{' and '.join(given)} are both set; set one")
 
 
 def _refuse_misspelt(environment: Mapping[str, str], names: Mapping[str, str]) -> None:
@@ -135,6 +159,16 @@ def _seconds(variable: str, text: str) -> float:
     return seconds
 
 
+def _share(variable: str, text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = math.nan
+    if not 0 <= share <= 1:
+        raise ConfigError(f"{variable}={text!r} is not allowed; a share from 0 to 1")
+    return share
+
+
 def _count(variable: str, text: str) -> int:
     if not text.isdecimal() or int(text) == 0:
         raise ConfigError(f"{variable}={text!r} is not allowed; a whole number above 0")
@@ -150,8 +184,16 @@ _PARSERS: Final = {
     "telemetry_url": _url,
     "telemetry_interval_s": _seconds,
     "telemetry_timeout_s": _seconds,
+    "telemetry_prometheus": _path,
+    "telemetry_jwt_keys": _path,
     "telemetry_key": _text,
     "max_body_bytes": _count,
+    "hub_url": _url,
+    "hub_key": _text,
+    "spool_dir": _path,
+    "spool_max_bytes": _count,
+    "audit_rate": _share,
+    "drain_file": _path,
     "upstream_url": _url,
     "upstream_model": _text,
     "upstream_key": _text,

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from promethios.telemetry.state import CHANNELS, GovernanceState, stale_level
-from promethios_serving.telemetry_source import TelemetrySource
+from promethios_serving.telemetry.source import TelemetrySource
 
 
 async def governance_status(request: Request) -> JSONResponse:

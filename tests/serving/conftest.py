@@ -24,7 +24,7 @@ from promethios.evaluation.calibration import Calibration, calibration_sha256
 from promethios.evaluation.certificate import Certificate, DomainCertificate
 from promethios.telemetry.header import SCORE_NAMES, ReservedIds
 from promethios_serving.governor import Governor
-from promethios_serving.telemetry_source import NoTelemetry
+from promethios_serving.telemetry.source import NoTelemetry
 
 START_LIMIT_S = 300.0
 TELEMETRY_KEY = "let-me-speak-for-the-telemetry"

@@ -9,6 +9,7 @@ from promethios.telemetry.header import HeaderDomain
 from promethios.telemetry.state import GovernanceState
 from promethios_serving.governor import Governor
 from promethios_serving.request_context import GovernedRequest
+from promethios_serving.telemetry.subject import EVERYBODY, Subject
 
 FRESH = GovernanceState.of(trust=0.9, verify=0.9, attest=0.9, bound=0.9)
 REST = [0.0] * 14
@@ -22,7 +23,7 @@ class Live:
     def __init__(self, state: GovernanceState | None) -> None:
         self._state = state
 
-    def state(self) -> GovernanceState | None:
+    def state(self, subject: Subject = EVERYBODY) -> GovernanceState | None:
         return self._state
 
     async def refresh(self) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Final
 
-MAX_NAME: Final = 200
-"""Longest name of a tenant, an agent or a session, in characters."""
+MAX_NAME: Final = 128
+"""Longest name of an agent or a session, in characters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

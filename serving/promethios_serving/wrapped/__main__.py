@@ -26,15 +26,27 @@ def main() -> int:
     try:
         app = WrappedServer(Settings.from_environment(os.environ))
     except PromethiosError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return error.exit_code
+        return _mistake(error)
     show_log()
     LOGGER.info("wrapped mode listens on http://%s:%d; what it says is not certified", args.host, args.port)
-    uvicorn.run(
+    config = uvicorn.Config(
         app, host=args.host, port=args.port, loop="uvloop", http="httptools", ws="none", lifespan="on",
         access_log=False, log_level="warning", server_header=False, date_header=False,
     )  # fmt: skip
+    try:
+        uvicorn.Server(config).run()
+    except KeyboardInterrupt:  # uvicorn ends with the signal that ended it
+        pass
+    except SystemExit:
+        if app.failure is None:
+            raise
+        return _mistake(app.failure)
     return 0
+
+
+def _mistake(error: PromethiosError) -> int:
+    sys.stderr.write(f"error: {error}\n")
+    return error.exit_code
 
 
 if __name__ == "__main__":

@@ -2,10 +2,14 @@
 
 A request's way, outside in:
 
-    WrappedServer        start and end; routes; what is not governed and not harmless is closed
+    WrappedServer        start and end
+    InFlight             counts; readiness; closes connections while the server drains
+    Authenticate         who calls; 401 and 403
+    (_route)             what is not governed and not harmless is closed
     BodyLimit            413 for a body that is too large
-    ExperimentRouting    to the request's arm, with an experiment; a native one gets it as it came
     GovernedRequests     takes `governance` out of the body into the request's context
+    Quotas               429 above what the tenant has
+    ExperimentRouting    to the request's arm, with an experiment; a native engine decides itself
     GovernanceResponse   puts the decision into headers and body
     GovernedChat         decides, then lets the upstream speak, or hands over
 """
@@ -23,30 +27,46 @@ from typing import Any
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from promethios.errors import ConfigError
+from promethios.errors import ConfigError, PromethiosError
 from promethios.ontology.governance_ontology import load_ontology
+from promethios_serving import metrics
+from promethios_serving.access.access_file import AccessFile
+from promethios_serving.access.authenticate import Authenticate
+from promethios_serving.access.quotas import Quotas
+from promethios_serving.decision_log import LOGGER
 from promethios_serving.governance_response import GovernanceResponse
 from promethios_serving.governed_requests import GovernedRequests
+from promethios_serving.in_flight import InFlight
 from promethios_serving.openai_errors import RequestRefused, send_refusal
 from promethios_serving.request_body import BodyLimit
+from promethios_serving.reviews.hub_link import HubLink, hub_link
+from promethios_serving.reviews.review_record import DecidingModel
+from promethios_serving.reviews.spool import SpoolFull
+from promethios_serving.route_allowlist import needed_scope
 from promethios_serving.settings import Settings
 from promethios_serving.status import telemetry_status
-from promethios_serving.telemetry_source import keep_fresh, telemetry_source
+from promethios_serving.telemetry.choice import signed_telemetry, telemetry_source
+from promethios_serving.telemetry.source import keep_fresh
 from promethios_serving.wrapped.experiment import Arm, Experiment, read_experiment
-from promethios_serving.wrapped.experiment_routing import ExperimentRouting
+from promethios_serving.wrapped.experiment_routing import ExperimentRouting, Report
 from promethios_serving.wrapped.governed_chat import GovernedChat
 from promethios_serving.wrapped.upstream import UPSTREAM, Upstream, UpstreamAddress, open_session
 
 
 class WrappedServer:
-    """The server of wrapped mode."""
+    """The server of wrapped mode. failure: why it could not start, if it could not."""
 
     def __init__(self, settings: Settings, environment: Mapping[str, str] = os.environ) -> None:
         """Read what the settings name; environment: where an experiment's keys are. Raises a PromethiosError."""
         load_ontology()  # now, and not while the first request waits
+        self.failure: PromethiosError | None = None
         self._settings = settings
         self._source = telemetry_source(settings)
+        self._signed = signed_telemetry(settings)
         self._experiment = _experiment(settings, environment)
+        access = AccessFile(settings.access_file) if settings.access_file else None
+        authenticated = Authenticate(self._route, access, needed_scope)
+        self._in_flight = InFlight(authenticated, settings.drain_file, is_up=lambda _: self._chat is not _not_started)
         self._chat: ASGIApp = _not_started
         self._upstreams: dict[str, Upstream] = {}
         self._running = AsyncExitStack()
@@ -63,6 +83,9 @@ class WrappedServer:
             return await self._lifespan(receive, send)
         if scope["type"] == "websocket":
             return await send({"type": "websocket.close", "code": 1008})
+        return await self._in_flight(scope, receive, send)
+
+    async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
         method, path = scope["method"], scope["path"]
         if method == "POST" and path == "/v1/chat/completions":
             return await self._chat(scope, receive, send)
@@ -86,7 +109,7 @@ class WrappedServer:
 
     async def _status(self) -> tuple[bytes, bytes]:
         status = {
-            "experiment": self._experiment.name,
+            "experiment": self._experiment.name if self._settings.experiment_file else None,
             "arms": [arm.public() for arm in self._experiment.arms],
             "certified": False,
             "self_check": self._settings.self_check,
@@ -106,22 +129,48 @@ class WrappedServer:
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
         async with self._running:
-            await self._start()
+            try:
+                await self._start()
+            except PromethiosError as error:
+                self.failure = error
+                return await send({"type": "lifespan.startup.failed", "message": ""})
             await send({"type": "lifespan.startup.complete"})
             await receive()
-        await send({"type": "lifespan.shutdown.complete"})
+        return await send({"type": "lifespan.shutdown.complete"})
 
     async def _start(self) -> None:
         settings = self._settings
         session = await self._running.enter_async_context(open_session(settings.upstream_timeout_s))
+        link = hub_link(settings, DecidingModel(name=settings.upstream_model or "upstream"))
+        if link is not None:
+            self._running.push_async_callback(link.close)
         self._upstreams = {arm.name: Upstream(arm.address, session) for arm in self._experiment.arms}
-        self._chat = BodyLimit(self._routing(), max_bytes=settings.max_body_bytes)
+        self._chat = self._stack(link)
         await self._source.refresh()
         refresher = asyncio.create_task(keep_fresh(self._source, settings.telemetry_interval_s))
         self._running.push_async_callback(_ended, refresher)
 
-    def _routing(self) -> ASGIApp:
-        governed = self._governed_chat()
+    def _stack(self, link: HubLink | None) -> ASGIApp:
+        """Return what answers POST /v1/chat/completions; the last piece is the outermost."""
+        settings = self._settings
+        app: ASGIApp = GovernedChat(
+            self._source,
+            self_check=settings.self_check,
+            on_gate_failure=settings.on_gate_failure,
+            reviews=link.reviews if link else None,
+        )
+        app = GovernanceResponse(app, expose=settings.expose)
+        app = self._routed(app, link)
+        app = Quotas(app)
+        app = GovernedRequests(
+            app,
+            default_domain=settings.default_domain,
+            telemetry_key=settings.telemetry_key,
+            signed=self._signed,
+        )
+        return BodyLimit(app, max_bytes=settings.max_body_bytes)
+
+    def _routed(self, governed: ASGIApp, link: HubLink | None) -> ASGIApp:
         if self._settings.experiment_file is None:
             (upstream,) = self._upstreams.values()
 
@@ -129,17 +178,9 @@ class WrappedServer:
                 await governed({**scope, UPSTREAM: upstream}, receive, send)
 
             return only_one
-        routing = ExperimentRouting(governed, self._experiment, self._upstreams, lambda outcome: None)
+        routing = ExperimentRouting(governed, self._experiment, self._upstreams, _reporter(link))
         self._running.push_async_callback(routing.aclose)
         return routing
-
-    def _governed_chat(self) -> ASGIApp:
-        settings = self._settings
-        app: ASGIApp = GovernedChat(
-            self._source, self_check=settings.self_check, on_gate_failure=settings.on_gate_failure
-        )
-        app = GovernanceResponse(app, expose=settings.expose)
-        return GovernedRequests(app, default_domain=settings.default_domain, telemetry_key=settings.telemetry_key)
 
 
 def _experiment(settings: Settings, environment: Mapping[str, str]) -> Experiment:
@@ -148,8 +189,23 @@ def _experiment(settings: Settings, environment: Mapping[str, str]) -> Experimen
         return read_experiment(settings.experiment_file, environment)
     if settings.experiment_file is None and settings.upstream_url is not None:
         address = UpstreamAddress(settings.upstream_url.rstrip("/"), settings.upstream_model, settings.upstream_key)
-        return Experiment(name="none", arms=(Arm(name="upstream", address=address, weight=1.0),))
+        return Experiment(name="one_upstream", arms=(Arm(name="upstream", address=address, weight=1.0),))
     raise ConfigError("wrapped mode needs one of PROMETHIOS_UPSTREAM_URL and PROMETHIOS_EXPERIMENT_FILE; set one")
+
+
+def _reporter(link: HubLink | None) -> Report:
+    """Return what takes an experiment's outcomes to the hub; without one they are nobody's."""
+
+    async def report(outcome: dict[str, Any]) -> None:
+        if link is None:
+            return
+        try:
+            await link.spool.put("outcomes", outcome)
+        except SpoolFull as error:
+            metrics.HUB_ERRORS.labels(reason="spool").inc()
+            LOGGER.error("the outcome of %s is lost: %s", outcome["id"], error)
+
+    return report
 
 
 async def _not_started(scope: Scope, receive: Receive, send: Send) -> None:

@@ -37,7 +37,7 @@ async def relayed_events(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
             cut = held.rfind(_END_OF_EVENT)
             if cut >= 0:
                 whole, held = held[: cut + 2], held[cut + 2 :]
-                done = done or _DONE in whole
+                done = done or whole.startswith(_DONE) or _END_OF_EVENT + _DONE in whole
                 yield whole
             elif len(held) > _MAX_EVENT_BYTES:
                 break

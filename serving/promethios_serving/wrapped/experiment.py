@@ -12,18 +12,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from promethios.errors import ConfigError
 from promethios.ontology.section import Section, parse_yaml
 from promethios_serving.wrapped.upstream import UpstreamAddress
 
-_KEYS = (
+_KEYS: Final = (
     "weight", "shadow", "native", "upstream", "model", "key_env", "input_usd_per_million", "output_usd_per_million",
 )  # fmt: skip
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +97,10 @@ def read_experiment(path: Path, environment: Mapping[str, str]) -> Experiment:
     arms = tuple(_arm(name, section, environment) for name, section in root.sections("arms").items())
     if all(arm.shadow for arm in arms):
         root.fail("arms", [arm.name for arm in arms], "at least one arm that is no shadow")
-    return Experiment(name=root.text("name"), arms=arms)
+    name = root.text("name")
+    if not _NAME.fullmatch(name):
+        root.fail("name", name, "up to 64 letters, digits, `.`, `_` and `-`, as in the hub")
+    return Experiment(name=name, arms=arms)
 
 
 def _arm(name: str, section: Section, environment: Mapping[str, str]) -> Arm:

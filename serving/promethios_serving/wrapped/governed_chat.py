@@ -10,7 +10,9 @@ import json
 import logging
 import time
 from collections.abc import Mapping
+from contextlib import aclosing, nullcontext
 from dataclasses import replace
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -22,26 +24,35 @@ from promethios_serving.decision_log import record_decision
 from promethios_serving.openai_errors import RequestRefused
 from promethios_serving.request_body import read_body
 from promethios_serving.request_context import CURRENT, GovernedRequest, Outcome
+from promethios_serving.reviews.reviews import OpenReview, Reviews
 from promethios_serving.settings import OnGateFailure
-from promethios_serving.telemetry_source import TelemetrySource
+from promethios_serving.telemetry.request_state import governance_state
+from promethios_serving.telemetry.source import TelemetrySource
 from promethios_serving.wrapped.completion import completion_events, whole_completion
 from promethios_serving.wrapped.governed_prompt import governed_messages, hand_over_text
-from promethios_serving.wrapped.live_state import governance_state
 from promethios_serving.wrapped.relay import answer_while_connected, relay_completion, send_events, send_json
 from promethios_serving.wrapped.self_check import BadVerdict, Verdict, self_check_question, verdict_in
+from promethios_serving.wrapped.spoken_text import Spoken
 from promethios_serving.wrapped.telemetry_policy import decide_on_telemetry
 from promethios_serving.wrapped.trial import TRIAL, Trial
-from promethios_serving.wrapped.upstream import UPSTREAM, Upstream, read_reply
+from promethios_serving.wrapped.upstream import CHAT, UPSTREAM, Upstream, read_reply
 
-PATH: Final = "/chat/completions"
 _log: Final = logging.getLogger("promethios.wrapped")
 
 
 class GovernedChat:
     """Answers governed chat completions with an upstream's text."""
 
-    def __init__(self, source: TelemetrySource, *, self_check: bool, on_gate_failure: OnGateFailure) -> None:
+    def __init__(
+        self,
+        source: TelemetrySource,
+        *,
+        self_check: bool,
+        on_gate_failure: OnGateFailure,
+        reviews: Reviews | None = None,
+    ) -> None:
         self._source = source
+        self._reviews = reviews
         self._self_check = self_check
         self._on_gate_failure = on_gate_failure
 
@@ -50,13 +61,12 @@ class GovernedChat:
         request = CURRENT.get()
         assert request is not None, "GovernedRequests comes before"
         body = json.loads(await read_body(receive))
-        await answer_while_connected(self._answer(scope, request, body, send), receive, send)
+        await answer_while_connected(partial(self._answer, scope, request, body), receive, send)
 
     async def _answer(self, scope: Scope, request: GovernedRequest, body: dict[str, Any], send: Send) -> None:
         """Decide and answer. Raises RequestRefused as long as nothing was sent."""
         upstream: Upstream = scope[UPSTREAM]
         trial: Trial | None = scope.get(TRIAL)
-        request.counted = trial is None or not trial.arm.shadow
         messages = _messages(body)
         state = governance_state(request, self._source)
         started = time.perf_counter()
@@ -67,17 +77,16 @@ class GovernedChat:
         )
         if trial is not None:
             trial.decided(request.id, outcome.decision)
-        if outcome.decision == "escalate":
-            await _hand_over(request, body, name, send)
-            return
-        spoken = {
-            **body,
-            "messages": governed_messages(
+        review = None if self._reviews is None else await self._reviews.open(request, state)
+        async with aclosing(review) if review else nullcontext():
+            if outcome.decision == "escalate":
+                await _hand_over(request, body, name, send, review)
+                return
+            governed = governed_messages(
                 messages, request_id=request.id, decision=outcome.decision, domain=request.domain, state=state
-            ),
-        }
-        streamed = bool(body.get("stream"))
-        await relay_completion(upstream, PATH, _for_upstream(spoken, upstream), send, streamed=streamed)
+            )
+            raw, streamed = _for_upstream({**body, "messages": governed}, upstream), bool(body.get("stream"))
+            await relay_completion(upstream, raw, request, send, streamed=streamed, review=review)
 
     async def _decide(
         self,
@@ -96,7 +105,7 @@ class GovernedChat:
                 message = "the governance gate could not be computed; try again"
                 raise RequestRefused(HTTPStatus.SERVICE_UNAVAILABLE, "gate_failed", message) from None
             return replace(decide_on_telemetry(request.domain, state, Verdict("escalate", 1.0)), probability=None)
-        return decide_on_telemetry(request.domain, state, verdict)
+        return decide_on_telemetry(request.domain, state, verdict, request.caller.policy.minimum_decision)
 
 
 async def _verdict(
@@ -108,7 +117,7 @@ async def _verdict(
 ) -> Verdict:
     """Ask the upstream for its verdict. Raises BadVerdict and RequestRefused."""
     asked = {"model": body.get("model"), "messages": self_check_question(request.domain, state, messages)}
-    async with upstream.post(PATH, _for_upstream(asked, upstream)) as response:
+    async with upstream.post(CHAT, _for_upstream(asked, upstream)) as response:
         raw = await read_reply(response)
     try:
         return verdict_in(json.loads(raw))
@@ -116,8 +125,13 @@ async def _verdict(
         raise BadVerdict("the reply is not JSON") from None
 
 
-async def _hand_over(request: GovernedRequest, body: Mapping[str, Any], model: str, send: Send) -> None:
-    said = (body, model, f"chatcmpl-{request.id}", hand_over_text(request.domain))
+async def _hand_over(
+    request: GovernedRequest, body: Mapping[str, Any], model: str, send: Send, review: OpenReview | None
+) -> None:
+    text = hand_over_text(request.domain)
+    if review is not None:
+        review.hear([Spoken(0, text)], delta=False)
+    said = (body, model, f"chatcmpl-{request.id}", text)
     if body.get("stream"):
         await send_events(send, completion_events(*said))
     else:

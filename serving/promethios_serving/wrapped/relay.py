@@ -5,28 +5,43 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
 
-from starlette.types import Receive, Send
+from starlette.types import Message, Receive, Send
 
 from promethios_serving import metrics
 from promethios_serving.openai_errors import RequestRefused, send_refusal
+from promethios_serving.request_context import GovernedRequest
+from promethios_serving.reviews.reviews import OpenReview
 from promethios_serving.wrapped.event_relay import StreamCut, relayed_events
-from promethios_serving.wrapped.upstream import Upstream, garbage, read_reply
+from promethios_serving.wrapped.spoken_text import spoken_in
+from promethios_serving.wrapped.upstream import CHAT, Upstream, garbage, read_reply
 
 _JSON: Final = (b"content-type", b"application/json")
 _EVENTS: Final = (b"content-type", b"text/event-stream; charset=utf-8")
+_BYTES_OF_A_TOKEN: Final = 4
+"""About; for quotas, where an upstream does not say how many tokens it took. A streamed event counts as one."""
 _DECISION_HEADERS: Final = ("x-promethios-decision", "x-promethios-decision-id")
+Answer = Callable[[Send], Coroutine[Any, Any, None]]
 _log: Final = logging.getLogger("promethios.wrapped")
 
 
-async def answer_while_connected(answer: Coroutine[Any, Any, None], receive: Receive, send: Send) -> None:
+async def answer_while_connected(answer: Answer, receive: Receive, send: Send) -> None:
     """Run a request to its end, or until its client goes away; send its refusal, if it is refused."""
-    answering = asyncio.create_task(answer)
+    is_complete = False
+
+    async def watched(message: Message) -> None:
+        nonlocal is_complete
+        await send(message)
+        is_complete = message["type"] == "http.response.body" and not message.get("more_body", False)
+
+    answering = asyncio.create_task(answer(watched))
     gone = asyncio.create_task(_disconnected(receive))
     try:
         await asyncio.wait({answering, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if is_complete:  # the server calls that a disconnect, too; what follows the answer is not to be cancelled
+            await asyncio.wait({answering})
     finally:
         client_left = gone.done()
         gone.cancel()
@@ -42,19 +57,20 @@ async def answer_while_connected(answer: Coroutine[Any, Any, None], receive: Rec
 
 async def relay_completion(
     upstream: Upstream,
-    path: str,
     raw: bytes,
+    request: GovernedRequest,
     send: Send,
     *,
     streamed: bool,
-    headers: Mapping[str, str] | None = None,
+    review: OpenReview | None = None,
 ) -> None:
-    """Ask an upstream and send its answer on; a native engine's decision headers with it.
+    """Ask an upstream and send its answer on, a native engine's decision headers with it; count the request's tokens.
 
-    streamed: whether the request asks for events. Raises RequestRefused as long as nothing was sent; a stream that is
-    cut later ends in an event with an error, so that no client takes it for whole.
+    streamed: whether the request asks for events. review: hears what is said. Raises RequestRefused as long as nothing
+    was sent; a stream that is cut later ends in an event with an error, so that no client takes it for whole.
     """
-    async with upstream.post(path, raw, headers) as response:
+    request.tokens = len(raw) // _BYTES_OF_A_TOKEN
+    async with upstream.post(CHAT, raw) as response:
         if (response.content_type == "text/event-stream") != streamed:
             raise garbage()
         decision = [
@@ -62,16 +78,21 @@ async def relay_completion(
         ]
         if not streamed:
             content = await read_reply(response)
-            _require_completion(content)
+            request.tokens = _tokens_of(content) or request.tokens + len(content) // _BYTES_OF_A_TOKEN
+            if review is not None:
+                review.hear(spoken_in(content), delta=False)
             await send_json(send, content, decision)
             return
         await send({"type": "http.response.start", "status": 200, "headers": [_EVENTS, *decision]})
         try:
             async for events in relayed_events(response.content):
+                request.tokens += events.count(b"\n\n")
+                if review is not None:
+                    review.hear(spoken_in(events), delta=True)
                 await send({"type": "http.response.body", "body": events, "more_body": True})
         except StreamCut as cut:
             metrics.REFUSED_REQUESTS.labels(reason=cut.refusal.reason).inc()
-            _log.error("an answer was cut: %s", cut)
+            _log.error("the answer to %s was cut: %s", request.id, cut)
             last_event = b"data: " + cut.refusal.body() + b"\n\n"
             await send({"type": "http.response.body", "body": last_event, "more_body": True})
     await send({"type": "http.response.body", "body": b""})
@@ -90,13 +111,17 @@ async def send_events(send: Send, events: bytes) -> None:
     await send({"type": "http.response.body", "body": events})
 
 
-def _require_completion(content: bytes) -> None:
+def _tokens_of(content: bytes) -> int:
+    """Return the tokens that a completion says it took, 0 when it does not. Raises RequestRefused for what is none."""
     try:
-        is_completion = isinstance(json.loads(content)["choices"], list)
-    except (LookupError, TypeError, ValueError, RecursionError):
-        is_completion = False
-    if not is_completion:
-        raise garbage()
+        completion = json.loads(content)
+        if not isinstance(completion["choices"], list):
+            raise garbage()
+        usage = completion.get("usage") or {}
+        tokens = usage.get("total_tokens")
+    except (LookupError, TypeError, AttributeError, ValueError, RecursionError):
+        raise garbage() from None
+    return tokens if isinstance(tokens, int) else 0
 
 
 async def _disconnected(receive: Receive) -> None:

@@ -7,7 +7,7 @@ talk a language model round, but not the telemetry.
 
 from __future__ import annotations
 
-from promethios.ontology.decision import DEGRADED_THRESHOLD_FACTOR, decide
+from promethios.ontology.decision import DEGRADED_THRESHOLD_FACTOR, decide, more_careful
 from promethios.ontology.governance_ontology import load_ontology
 from promethios.ontology.telemetry_rules import minimum_margin, trust_margin
 from promethios.telemetry.header import DECISIONS
@@ -16,8 +16,10 @@ from promethios_serving.request_context import Outcome
 from promethios_serving.wrapped.self_check import Verdict
 
 
-def decide_on_telemetry(domain: str | None, state: GovernanceState | None, verdict: Verdict | None = None) -> Outcome:
-    """Decide a request.
+def decide_on_telemetry(
+    domain: str | None, state: GovernanceState | None, verdict: Verdict | None = None, minimum: str | None = None
+) -> Outcome:
+    """Decide a request. minimum: the least careful decision that its tenant allows.
 
     escalate: trust below what the domain requires, or a competence channel below 0.4, however old the reading; or a
     verdict of that kind. Otherwise the verdict's decision, `answer` without one, and never less than a caveat when the
@@ -26,16 +28,19 @@ def decide_on_telemetry(domain: str | None, state: GovernanceState | None, verdi
     degraded = state is None or state.is_degraded()
     margins = (trust_margin(state, domain), minimum_margin(state))
     escalation = float(any(margin is not None and margin < 0 for margin in margins))
-    decision = "answer"
+    said = "answer"
     if verdict is not None:
-        decision = verdict.decision
+        said = verdict.decision
         escalation = max(escalation, verdict.escalation_probability)
     threshold = load_ontology().domain(domain or "general").escalation_threshold
     probabilities = [0.0] * len(DECISIONS)
-    probabilities[DECISIONS.index(decision)] = 1.0 - escalation
+    probabilities[DECISIONS.index(said)] = 1.0 - escalation
     probabilities[DECISIONS.index("escalate")] = escalation
+    own = decide(probabilities, threshold, degraded=degraded)
+    decision = more_careful(own, minimum)
     return Outcome(
-        decision=decide(probabilities, threshold, degraded=degraded),
+        decision=decision,
+        forced=decision != own,
         probability=escalation,
         threshold=threshold * DEGRADED_THRESHOLD_FACTOR if degraded else threshold,
         degraded=degraded,

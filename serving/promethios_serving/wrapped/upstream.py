@@ -10,7 +10,7 @@ import json
 import os
 import urllib.parse
 import urllib.request
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -22,6 +22,8 @@ from promethios_serving.openai_errors import RequestRefused
 
 UPSTREAM: Final = "promethios.upstream"
 """Key of a request's ASGI scope: the Upstream that answers it."""
+CHAT: Final = "/chat/completions"
+"""Path behind an upstream's URL."""
 CONNECT_TIMEOUT_S: Final = 5.0
 _CLIENTS_MISTAKE: Final = frozenset({400, 404, 409, 413, 415, 422, 429})
 """Statuses that speak about the client's own request and are passed on; a 401 speaks about this server's key."""
@@ -60,14 +62,9 @@ class Upstream:
             self._headers["authorization"] = f"Bearer {address.key}"
 
     @asynccontextmanager
-    async def post(
-        self, path: str, body: bytes, headers: Mapping[str, str] | None = None
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Send a request; yields the reply when its status is 200. Raises RequestRefused.
-
-        path: behind the address's URL. headers: added to the key's and the content type.
-        """
-        response = await self._open("POST", path, body, headers)
+    async def post(self, path: str, body: bytes) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Send a JSON text to a path behind the URL; yields the reply when its status is 200. Raises RequestRefused."""
+        response = await self._open("POST", path, body)
         try:
             if response.status != HTTPStatus.OK:
                 raise await _refusal(response)
@@ -77,7 +74,7 @@ class Upstream:
 
     async def get_json(self, path: str) -> Any:
         """Return the plain data behind a path. Raises RequestRefused."""
-        response = await self._open("GET", path, None, None)
+        response = await self._open("GET", path)
         try:
             if response.status != HTTPStatus.OK:
                 raise await _refusal(response)
@@ -87,14 +84,12 @@ class Upstream:
         finally:
             response.close()
 
-    async def _open(
-        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str] | None
-    ) -> aiohttp.ClientResponse:
-        url, sent = self.address.url + path, {**self._headers, **(headers or {})}
+    async def _open(self, method: str, path: str, body: bytes | None = None) -> aiohttp.ClientResponse:
+        url = self.address.url + path
         for is_last_try in (False, True):
             try:
                 return await self._session.request(
-                    method, url, data=body, headers=sent, allow_redirects=False, proxy=self._proxy
+                    method, url, data=body, headers=self._headers, allow_redirects=False, proxy=self._proxy
                 )
             except (aiohttp.ConnectionTimeoutError, aiohttp.ServerTimeoutError, TimeoutError):
                 raise _timeout() from None

@@ -6,7 +6,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -118,6 +118,32 @@ async def well_behaved(exchange: Exchange) -> None:
         await exchange.json(completion())
 
 
+class Hub:
+    """A hub that takes everything."""
+
+    def __init__(self, mock: MockUpstream) -> None:
+        self.url = mock.url.removesuffix("/v1")
+        self.documents: dict[str, list[dict[str, Any]]] = {"/v1/outcomes": [], "/v1/reviews": []}
+        self._arrived = threading.Condition()
+        mock.reply = self._take
+
+    async def _take(self, exchange: Exchange) -> None:
+        if exchange.method == "GET":  # live telemetry: none
+            await exchange.json({"data": [], "next": None})
+            return
+        with self._arrived:
+            (documents,) = exchange.body.values()
+            self.documents[exchange.path] += documents
+            self._arrived.notify_all()
+        await exchange.json({"accepted": len(documents)})
+
+    def wait_for(self, count: int, kind: str = "outcomes") -> list[dict[str, Any]]:
+        found = self.documents[f"/v1/{kind}"]
+        with self._arrived:
+            assert self._arrived.wait_for(lambda: len(found) >= count, timeout=20), f"{len(found)} of {count} {kind}"
+            return list(found)
+
+
 @contextmanager
 def in_thread(main: Callable[[asyncio.Event, Callable[[Any], None]], Awaitable[None]]) -> Iterator[Any]:
     """Run a server's loop in a thread: `main(stop, started)`; yields what it called `started` with."""
@@ -159,11 +185,16 @@ def mock_upstream() -> Iterator[MockUpstream]:
         yield mock
 
 
-@contextmanager
-def serving(settings: Settings) -> Iterator[str]:
+def serving(settings: Settings) -> AbstractContextManager[str]:
     """Run the wrapped server; yields its URL."""
+    return serving_app(WrappedServer(settings))
+
+
+@contextmanager
+def serving_app(app: Any) -> Iterator[str]:
+    """Run an application; yields its URL."""
     config = uvicorn.Config(
-        WrappedServer(settings), port=0, loop="asyncio", http="httptools", ws="none", lifespan="on", log_level="warning"
+        app, port=0, loop="asyncio", http="httptools", ws="none", lifespan="on", log_level="warning"
     )
     server = uvicorn.Server(config)
 

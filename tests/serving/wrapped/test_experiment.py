@@ -88,10 +88,11 @@ def test_a_file_is_read(tmp_path: Path) -> None:
         ("GPT_KEY", "OTHER_KEY", "arms.gpt.key_env: 'OTHER_KEY' is not allowed"),
         (", output_usd_per_million: 8", "", "arms.gpt.output_usd_per_million is missing"),
         ("name: native_against_gpt", "", "name is missing"),
+        ("name: native_against_gpt", "name: Native against GPT", "up to 64 letters"),
         ("weight: 3", "shadow: true", None),
         (TWO_ARMS, "name: x\narms: {a: {shadow: true, upstream: 'http://x/v1'}}", "at least one arm that is no shadow"),
         (TWO_ARMS, "name: x\narms: {}", "at least one arm"),
-        (TWO_ARMS, "[", "not YAML"),
+        (TWO_ARMS, "name: [", "experiment.yaml:1"),
     ],
 )
 def test_a_wrong_file_is_refused_with_the_place(tmp_path: Path, old: str, new: str, said: str | None) -> None:

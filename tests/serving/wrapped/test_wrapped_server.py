@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -428,7 +429,7 @@ def test_an_upstream_that_always_hangs_up_is_asked_twice_and_no_more(wrapped: Wr
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_the_upstream_is_cancelled_when_the_client_leaves(
-    upstream: MockUpstream, telemetry_file: Path, stream: bool
+    upstream: MockUpstream, telemetry_file: Path, tmp_path: Path, stream: bool
 ) -> None:
     asked = threading.Event()
 
@@ -440,7 +441,8 @@ def test_the_upstream_is_cancelled_when_the_client_leaves(
             await asyncio.sleep(0.01)
 
     upstream.reply = endless
-    with serving(Settings(upstream_url=upstream.url, telemetry_file=telemetry_file)) as url:
+    settings = Settings(upstream_url=upstream.url, telemetry_file=telemetry_file, drain_file=tmp_path / "drain")
+    with serving(settings) as url:
         host, port = url.removeprefix("http://").split(":")
         body = json.dumps(chat(stream=stream)).encode()
         with socket.create_connection((host, int(port))) as client:
@@ -493,3 +495,44 @@ def test_the_telemetry_is_read_again_while_the_server_runs(wrapped: Wrapped, tel
         deadline = time.monotonic() + 10
         while client.post(ROUTE, json=chat()).json()["governance"]["decision"] != "escalate":
             assert time.monotonic() < deadline
+
+
+# --- draining
+
+
+def test_a_draining_server_is_not_ready_and_closes_connections_but_answers(wrapped: Wrapped, tmp_path: Path) -> None:
+    with wrapped() as client:
+        assert client.get("/ready").json() == {"ready": True, "draining": False, "in_flight": 0}
+        assert "connection" not in client.post(ROUTE, json=chat()).headers
+        (tmp_path / "drain").touch()
+        assert client.get("/ready").status_code == 503
+        response = client.post(ROUTE, json=chat(stream=True))
+        assert response.headers["connection"] == "close"
+        assert sse(response)[-1] == "[DONE]"
+
+
+def test_a_server_that_is_told_to_end_finishes_its_streams(
+    upstream: MockUpstream, telemetry_file: Path, tmp_path: Path
+) -> None:
+    release = threading.Event()
+
+    async def slow(exchange: Exchange) -> None:
+        await exchange.head(200, "text/event-stream")
+        await exchange.chunk(event("first "))
+        await asyncio.to_thread(release.wait, 10)
+        await exchange.chunk(event("last") + DONE)
+        await exchange.chunk(b"")
+
+    upstream.reply = slow
+    settings = Settings(upstream_url=upstream.url, telemetry_file=telemetry_file, drain_file=tmp_path / "drain")
+    with httpx.Client(timeout=20) as client, ExitStack() as server:
+        url = server.enter_context(serving(settings))
+        response = client.send(client.build_request("POST", url + ROUTE, json=chat(stream=True)), stream=True)
+        pieces = response.iter_text()
+        text = next(pieces)
+        ending = threading.Thread(target=server.pop_all().close)
+        ending.start()
+        release.set()
+        text += "".join(pieces)
+        ending.join()
+    assert "last" in text and text.endswith("data: [DONE]\n\n")

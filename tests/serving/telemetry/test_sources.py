@@ -16,7 +16,10 @@ from prometheus_client import REGISTRY
 from promethios.errors import TelemetryError
 from promethios.telemetry.state import GovernanceState
 from promethios_serving.settings import Settings
-from promethios_serving.telemetry_source import FileTelemetry, NoTelemetry, UrlTelemetry, show_ages, telemetry_source
+from promethios_serving.telemetry.choice import telemetry_source
+from promethios_serving.telemetry.file import FileTelemetry
+from promethios_serving.telemetry.source import NoTelemetry, show_ages
+from promethios_serving.telemetry.url import UrlTelemetry
 
 
 def errors(source: str) -> float:

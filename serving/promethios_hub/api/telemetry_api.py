@@ -1,0 +1,61 @@
+"""/v1/telemetry: intake from those who measure, and what engines fetch."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+
+from promethios.errors import TelemetryError
+from promethios.telemetry.document import document_from_plain
+from promethios_hub import metrics
+from promethios_hub.api.callers import Engine, TelemetrySender, require_tenant
+from promethios_hub.records import Strict, Subject
+from promethios_hub.refusals import bad_request
+from promethios_hub.telemetry import Reading, TelemetryStore
+
+router = APIRouter(prefix="/v1/telemetry", tags=["telemetry"])
+
+
+class Telemetry(Strict):
+    """Readings about a subject. `telemetry` is a document as serving/README.md describes it."""
+
+    subject: Subject = Subject()
+    telemetry: dict[str, Any]
+
+
+@router.post("")
+async def write(body: Telemetry, request: Request, caller: TelemetrySender) -> dict[str, int]:
+    """Take in readings. A key with a tenant writes about its own tenant; without a subject, about all of it."""
+    tenant = body.subject.tenant or caller.tenant
+    require_tenant(caller, tenant)
+    now = time.time()
+    try:
+        document = document_from_plain(body.telemetry, now)
+    except TelemetryError as error:
+        raise bad_request(str(error), "telemetry") from None
+    readings = [
+        Reading(channel.name, reading.value, datetime.now(UTC) - timedelta(seconds=reading.age_s))
+        for channel, reading in document.state_at(now)
+        if reading is not None
+    ]
+    if not readings:
+        raise bad_request("`telemetry` holds no reading; send at least one channel", "telemetry")
+    subject = {**body.subject.model_dump(), "tenant": tenant}
+    written = await _store(request).write(subject, readings)
+    metrics.TELEMETRY_WRITES.inc(written)
+    return {"written": written}
+
+
+@router.get("")
+async def changes(request: Request, caller: Engine, after: Annotated[int, Query(ge=0, le=2**62)] = 0) -> dict[str, Any]:
+    """Return the subjects whose telemetry changed since `after` (0: all), and the `after` of the next call."""
+    cursor, data = await _store(request).changes(after)
+    return {"next": cursor, "data": data}
+
+
+def _store(request: Request) -> TelemetryStore:
+    store: TelemetryStore = request.app.state.hub.telemetry
+    return store

@@ -1,0 +1,245 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from promethios_serving.settings import Settings
+from promethios_serving.wrapped.app import WrappedServer
+from promethios_serving.wrapped.experiment import Experiment, assign, read_experiment, unit_of
+from tests.serving.wrapped.servers import (
+    DONE,
+    Exchange,
+    Hub,
+    MockUpstream,
+    chat,
+    completion,
+    event,
+    serving_app,
+)  # fmt: skip
+
+ROUTE = "/v1/chat/completions"
+Start = Callable[..., Any]
+
+
+@pytest.fixture
+def experiment_file(tmp_path: Path) -> Path:
+    return tmp_path / "experiment.yaml"
+
+
+@pytest.fixture
+def running(experiment_file: Path, telemetry_file: Path, hub: Hub) -> Callable[..., Any]:
+    """Run an experiment: `with running("a: {...}", ...) as client`."""
+
+    @contextmanager
+    def start(*arms: str, **settings: Any) -> Iterator[httpx.Client]:
+        lines = "\n".join(f"  {arm}" for arm in arms)
+        experiment_file.write_text(f"name: test_experiment\narms:\n{lines}\n", encoding="utf-8")
+        given = Settings(
+            experiment_file=experiment_file,
+            telemetry_file=telemetry_file,
+            hub_url=hub.url,
+            spool_dir=experiment_file.with_name("spool"),
+            drain_file=experiment_file.with_name("drain"),
+            **settings,
+        )
+        app = WrappedServer(given, {"ARM_KEY": "sk-arm"})
+        with serving_app(app) as url, httpx.Client(base_url=url, timeout=20) as client:
+            yield client
+
+    return start
+
+
+def asked(session: str, **more: Any) -> dict[str, Any]:
+    return chat(governance={"subject": {"session": session}}, **more)
+
+
+def sessions_of(path: Path, arm: str, count: int) -> list[str]:
+    experiment: Experiment = read_experiment(path, {"ARM_KEY": "x"})
+    names = (f"session-{i}" for i in range(1000))
+    return [name for name in names if assign(experiment, unit_of(None, name)).name == arm][:count]
+
+
+def test_sessions_are_shared_out_and_stay_with_their_arm(
+    running: Start, upstream: MockUpstream, other_upstream: MockUpstream, experiment_file: Path
+) -> None:
+    arms = [f"a: {{weight: 1, upstream: '{upstream.url}'}}", f"b: {{weight: 1, upstream: '{other_upstream.url}'}}"]
+    with running(*arms) as client:
+        mine, theirs = sessions_of(experiment_file, "a", 3), sessions_of(experiment_file, "b", 3)
+        for session in [*mine, *theirs, *mine]:
+            assert client.post(ROUTE, json=asked(session)).status_code == 200
+    assert len(upstream.exchanges) == 6
+    assert len(other_upstream.exchanges) == 3
+
+
+def test_the_session_may_stand_in_a_header(
+    running: Start, upstream: MockUpstream, other_upstream: MockUpstream, experiment_file: Path
+) -> None:
+    arms = [f"a: {{weight: 1, upstream: '{upstream.url}'}}", f"b: {{weight: 1, upstream: '{other_upstream.url}'}}"]
+    with running(*arms) as client:
+        (session,) = sessions_of(experiment_file, "b", 1)
+        client.post(ROUTE, json=chat(), headers={"x-promethios-session": session})
+    assert len(other_upstream.exchanges) == 1
+
+
+def test_a_wrapped_arm_is_governed_here_and_its_outcome_told(running: Start, upstream: MockUpstream, hub: Hub) -> None:
+    prices = "input_usd_per_million: 2, output_usd_per_million: 8"
+    with running(f"a: {{weight: 1, upstream: '{upstream.url}', model: m1, key_env: ARM_KEY, {prices}}}") as client:
+        response = client.post(ROUTE, json=asked("s1"))
+    assert response.json()["governance"]["certified"] is False
+    assert upstream.exchanges[0].headers["authorization"] == "Bearer sk-arm"
+    assert upstream.bodies[0]["model"] == "m1"
+    (outcome,) = hub.wait_for(1)
+    expected = {
+        "id": response.json()["governance"]["id"],
+        "experiment": "test_experiment",
+        "arm": "a",
+        "unit": unit_of(None, "s1"),
+        "shadow": False,
+        "decision": "answer",
+        "resolved": None,
+        "prompt_tokens": 40,
+        "completion_tokens": 10,
+        "cost_usd": pytest.approx((40 * 2 + 10 * 8) / 1e6),
+        "error": None,
+    }
+    assert {name: outcome[name] for name in expected} == expected
+    assert 0 < outcome["first_token_s"] <= outcome["latency_s"]
+    assert "water" not in json.dumps(outcome).lower()
+
+
+def native(decision: str = "caveat") -> Callable[[Exchange], Any]:
+    headers = {"x_promethios_decision": decision, "x_promethios_decision_id": "gov-native"}
+    field = {"id": "gov-native", "decision": decision, "review_id": None}
+
+    async def reply(exchange: Exchange) -> None:
+        if exchange.body.get("stream"):
+            await exchange.head(200, "text/event-stream", **headers)
+            chunk = {"id": "x", "choices": [], "governance": field}
+            await exchange.chunk(event("hi") + b"data: " + json.dumps(chunk).encode() + b"\n\n" + DONE)
+            await exchange.chunk(b"")
+        else:
+            await exchange.json(completion(governance=field), **headers)
+
+    return reply
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_native_arm_decides_itself_on_what_the_client_said(
+    running: Start, upstream: MockUpstream, hub: Hub, telemetry_file: Path, stream: bool
+) -> None:
+    telemetry_file.write_text("trust: 0.1\n", encoding="utf-8")  # governed here, this would be handed over
+    upstream.reply = native()
+    with running(f"engine: {{weight: 1, native: true, upstream: '{upstream.url}'}}") as client:
+        body = chat(stream=stream, governance={"domain": "legal", "subject": {"agent": "a1", "session": "s1"}})
+        response = client.post(ROUTE, json=body)
+    assert response.headers["x-promethios-decision-id"] == "gov-native"
+    assert response.text.count('"governance"') == 1
+    assert upstream.bodies[0]["governance"] == {"domain": "legal", "subject": {"agent": "a1", "session": "s1"}}
+    assert upstream.bodies[0]["messages"] == chat()["messages"]
+    (outcome,) = hub.wait_for(1)
+    assert (outcome["id"], outcome["decision"], outcome["error"]) == ("gov-native", "caveat", None)
+
+
+def test_a_shadow_answers_after_the_answer_and_is_never_shown(
+    running: Start, upstream: MockUpstream, other_upstream: MockUpstream, hub: Hub
+) -> None:
+    order: list[str] = []
+    shown = threading.Event()
+
+    async def primary(exchange: Exchange) -> None:
+        order.append("primary")
+        await exchange.json(completion("shown"))
+
+    async def candidate(exchange: Exchange) -> None:
+        order.append("shadow")
+        assert await asyncio.to_thread(shown.wait, 10)  # it cannot delay the answer, for it waits for it
+        await exchange.json(completion("hidden"))
+
+    upstream.reply, other_upstream.reply = primary, candidate
+    with running(
+        f"a: {{weight: 1, upstream: '{upstream.url}'}}", f"c: {{shadow: true, upstream: '{other_upstream.url}'}}"
+    ) as client:
+        before = client.get("/metrics").text
+        response = client.post(ROUTE, json=asked("s1"))
+        shown.set()
+        assert response.json()["choices"][0]["message"]["content"] == "shown"
+        main, shadow = hub.wait_for(2)
+        after = client.get("/metrics").text
+    assert order == ["primary", "shadow"]
+    assert (main["arm"], main["shadow"], shadow["arm"], shadow["shadow"]) == ("a", False, "c", True)
+    assert main["unit"] == shadow["unit"] and main["id"] != shadow["id"]
+    assert decisions(after) == decisions(before) + 1  # the shadow's is not one of the server's
+
+
+def decisions(metrics: str) -> float:
+    lines = [line for line in metrics.splitlines() if line.startswith("promethios_decisions_total")]
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
+
+
+def test_a_shadow_that_fails_hurts_nobody_and_is_told(
+    running: Start, upstream: MockUpstream, other_upstream: MockUpstream, hub: Hub
+) -> None:
+    async def broken(exchange: Exchange) -> None:
+        exchange.hang_up()
+
+    other_upstream.reply = broken
+    with running(
+        f"a: {{weight: 1, upstream: '{upstream.url}'}}", f"c: {{shadow: true, upstream: '{other_upstream.url}'}}"
+    ) as client:
+        assert client.post(ROUTE, json=asked("s1")).status_code == 200
+        assert hub.wait_for(2)[1]["error"] == "upstream_unreachable"
+        assert client.post(ROUTE, json=asked("s1")).status_code == 200
+
+
+def test_too_many_shadows_are_dropped_and_counted(
+    running: Start, upstream: MockUpstream, other_upstream: MockUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("promethios_serving.wrapped.experiment_routing.MAX_SHADOWS", 1)
+    release = threading.Event()
+
+    async def slow(exchange: Exchange) -> None:
+        await asyncio.to_thread(release.wait, 10)
+        await exchange.json(completion())
+
+    other_upstream.reply = slow
+    with running(
+        f"a: {{weight: 1, upstream: '{upstream.url}'}}",
+        f"dropped_c: {{shadow: true, upstream: '{other_upstream.url}'}}",
+    ) as client:
+        for _ in range(3):
+            client.post(ROUTE, json=asked("s1"))
+        text = client.get("/metrics").text
+        release.set()
+    assert 'promethios_shadow_requests_total{arm="dropped_c",result="dropped"} 2.0' in text
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_arm_that_fails_is_told_with_its_reason(
+    running: Start, upstream: MockUpstream, hub: Hub, stream: bool
+) -> None:
+    async def cut(exchange: Exchange) -> None:
+        if stream:
+            await exchange.events(event("Water "))
+        else:
+            await exchange.json({"error": "x"}, 500)
+
+    upstream.reply = cut
+    with running(f"a: {{weight: 1, upstream: '{upstream.url}'}}") as client:
+        client.post(ROUTE, json=asked("s1", stream=stream))
+    assert hub.wait_for(1)[0]["error"] == ("upstream_cut_off" if stream else "upstream_error")
+
+
+def test_the_status_names_the_arms_and_no_key(running: Start, upstream: MockUpstream) -> None:
+    with running(f"a: {{weight: 2, upstream: '{upstream.url}', key_env: ARM_KEY}}") as client:
+        response = client.get("/v1/governance")
+    assert response.json()["experiment"] == "test_experiment"
+    assert response.json()["arms"][0]["weight"] == 2
+    assert "sk-arm" not in response.text
