@@ -12,16 +12,15 @@ import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Final
 
 import uvicorn
 
 from promethios.errors import ConfigError, PromethiosError
+from promethios_hub.api.callers import LOCAL_HOSTS
 from promethios_hub.app import create_app
 from promethios_hub.database import database_url, migrate, open_database
+from promethios_hub.json_log import log_as_json
 from promethios_hub.settings import HubSettings
-
-_LOCAL: Final = ("127.0.0.1", "::1", "localhost")
 
 
 def main(argv: Sequence[str] | None = None, environment: Mapping[str, str] = os.environ) -> int:
@@ -35,7 +34,7 @@ def main(argv: Sequence[str] | None = None, environment: Mapping[str, str] = os.
         settings = HubSettings.from_environment(environment)
         if args.action == "migrate":
             return asyncio.run(_migrate(settings))
-        if settings.access_file is None and args.host not in _LOCAL:
+        if settings.access_file is None and args.host not in LOCAL_HOSTS:
             raise ConfigError(
                 f"--host {args.host} without PROMETHIOS_HUB_ACCESS_FILE would let everybody in; set the file"
             )
@@ -45,10 +44,7 @@ def main(argv: Sequence[str] | None = None, environment: Mapping[str, str] = os.
     except PromethiosError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code
-    logging.basicConfig(
-        level=logging.INFO,
-        format='{"time": "%(asctime)s", "level": "%(levelname)s", "logger": "%(name)s", "message": "%(message)s"}',
-    )
+    log_as_json()
     logging.getLogger("promethios").info("hub on http://%s:%d, console at /console", args.host, args.port)
     uvicorn.run(
         app,

@@ -18,7 +18,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.exceptions import HTTPException
@@ -152,6 +152,8 @@ async def _http_error(_: Request, error: Exception) -> Response:
 
 
 async def _database_away(_: Request, error: Exception) -> Response:
+    if isinstance(error, DataError):  # the request's fault: trying again would not help
+        return _error(HTTPStatus.BAD_REQUEST, "bad_request", "the database cannot store one of these values")
     metrics.DATABASE_ERRORS.inc()
     message = "the database does not answer; nothing was changed, try again"
     return _error(HTTPStatus.SERVICE_UNAVAILABLE, "database_unavailable", message)

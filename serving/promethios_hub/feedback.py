@@ -3,35 +3,45 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from promethios.data.feedback import parse_records
+from promethios.errors import DatasetError
 from promethios_hub.tables import reviews
+
+_log: Final = logging.getLogger("promethios.hub.feedback")
 
 
 async def feedback_records(engine: AsyncEngine, after: int, limit: int) -> AsyncIterator[bytes]:
-    """Yield settled reviews with their texts, oldest first, as JSON lines in the form of promethios/data/feedback.py."""
+    """Yield settled reviews, oldest first, as JSON lines in the form of promethios/data/feedback.py.
+
+    What nobody can learn from is left out: content forgotten, no user's message, or an answer that never came, as when
+    an engine dies while it speaks.
+    """
     settled = (
         select(reviews)
-        .where(
-            reviews.c.state == "done",
-            reviews.c.forgotten.is_(False),
-            reviews.c.response.is_not(None),
-            reviews.c.number > after,
-        )
+        .where(reviews.c.state == "done", reviews.c.forgotten.is_(False), reviews.c.number > after)
         .order_by(reviews.c.number)
         .limit(limit)
     )
     async with engine.connect() as connection, connection.stream(settled) as rows:
         async for row in rows:
-            yield json.dumps(feedback_record(row)).encode() + b"\n"
+            line = json.dumps(feedback_record(row))
+            try:
+                parse_records([line], row.id)
+            except DatasetError:
+                _log.info("review %s is no training data", row.id)  # why would quote its words
+                continue
+            yield line.encode() + b"\n"
 
 
 def feedback_record(row: Any) -> dict[str, Any]:
-    """Return one record; an answer whose response never arrived (the engine died while speaking) is none."""
+    """Return the record of a settled review."""
     return {
         "id": row.id,
         "time": row.asked_at.isoformat(),

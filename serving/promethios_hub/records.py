@@ -1,4 +1,4 @@
-"""The bodies that engines and reviewers send, checked: unknown keys, wrong types and values are refused with the place."""
+"""The bodies that engines and reviewers send: unknown keys, wrong types and values are refused with their place."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ Key = Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,64}$")]
 LongName = Annotated[str, Field(min_length=1, max_length=200)]
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,80}$")]
 MAX_TEXT = 1_000_000
+_SEARCHED = 4_000
+"""Characters of a question that the search knows."""
 
 
 class Strict(BaseModel):
@@ -120,7 +122,7 @@ class Record(Strict):
             "governance_state": self.governance.state,
             "messages": messages,
             "response": None if self.response is None else clean(self.response),
-            "question": users[-1] if users else "",
+            "question": users[-1][:_SEARCHED] if users else "",
         }
 
 

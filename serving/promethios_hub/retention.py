@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from sqlalchemy import update
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from promethios_hub import metrics
@@ -33,7 +34,7 @@ async def keep_forgetting(engine: AsyncEngine, days: int) -> None:
     while True:
         try:
             forgotten = await forget(engine, days, datetime.now(UTC))
-        except Exception as error:
+        except (SQLAlchemyError, OSError) as error:
             _log.error("retention waits for the database: %s", type(error).__name__)
         else:
             metrics.FORGOTTEN_REVIEWS.inc(forgotten)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from operator import itemgetter
 from typing import Any, Final, Literal
 
 from sqlalchemy import ColumnElement, and_, case, func, select, update
@@ -128,7 +129,8 @@ class ReviewStore:
 
         records: rows of the table without number, state and what a reviewer fills in (`records.row_of`).
         """
-        rows = list(_merged(records).values())
+        # in one order, so that two batches with the same reviews do not wait for each other for ever
+        rows = sorted(_merged(records).values(), key=itemgetter("id"))
         insert = (postgresql if self._dialect == "postgresql" else sqlite).insert(reviews)
         upsert = insert.on_conflict_do_update(
             index_elements=[reviews.c.id],
@@ -257,7 +259,7 @@ class ReviewStore:
 
             async def counted(column: ColumnElement[Any], *wanted: ColumnElement[bool]) -> dict[Any, int]:
                 query = select(column, func.count()).where(*wanted).group_by(column)
-                return {key: count for key, count in await connection.execute(query)}
+                return {row[0]: row[1] for row in await connection.execute(query)}
 
             arrived = await counted(self._date(reviews.c.arrived_at), reviews.c.arrived_at >= first)
             done = await counted(self._date(reviews.c.decided_at), reviews.c.decided_at >= first)

@@ -15,7 +15,7 @@ from promethios_hub.tables import reviews
 
 MAX_WORDS: Final = 16
 _WORD: Final = re.compile(r"\w{3,40}")
-_VECTOR: Final = literal_column("to_tsvector('simple', reviews.question)")
+_VECTOR: Final[ColumnElement[Any]] = literal_column("to_tsvector('simple', reviews.question)")
 """Literally as in the index's definition, else PostgreSQL does not use the index."""
 _FTS: Final = table("review_questions", column("rowid"), column("rank"))
 

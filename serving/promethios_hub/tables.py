@@ -44,7 +44,8 @@ class Instant(TypeDecorator[datetime]):
         """Return UTC."""
         if value is None:
             return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        instant: datetime = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        return instant
 
 
 reviews: Final = Table(

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
 from sqlalchemy import delete, insert, select, update
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from promethios.errors import ConfigError
@@ -32,7 +33,7 @@ _FIRST_DELAY_S: Final = 2.0
 _LONGEST_DELAY_S: Final = 3600.0
 _TIMEOUT_S: Final = 15.0
 _BATCH: Final = 20
-_LEASE: Final = timedelta(minutes=2)
+_LEASE: Final = timedelta(seconds=2 * _TIMEOUT_S)
 """For so long a delivery belongs to the hub that took it: two replicas do not deliver the same one at once."""
 _log: Final = logging.getLogger("promethios.hub.webhooks")
 
@@ -58,7 +59,7 @@ async def enqueue(connection: AsyncConnection, review: StoredReview) -> None:
 
 
 def signature(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
-    """Return the header `webhook-signature`: HMAC-SHA256 over id, time and body. Raises ConfigError for a bad secret."""
+    """Return the header `webhook-signature`: HMAC-SHA256 of id, time and body. Raises ConfigError for a bad secret."""
     try:
         key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
     except (binascii.Error, ValueError):
@@ -84,7 +85,7 @@ class WebhookSender:
             while True:
                 try:
                     delivered = await self.deliver_due(session)
-                except Exception as error:
+                except (SQLAlchemyError, OSError) as error:
                     _log.error("webhooks wait: %s", type(error).__name__)
                     delivered = 0
                 if not delivered:
@@ -93,8 +94,9 @@ class WebhookSender:
     async def deliver_due(self, session: aiohttp.ClientSession) -> int:
         """Deliver what is due now; returns how many were tried."""
         due = await self._take()
-        for row in due:
-            error = await self._deliver(session, row) if self._url else None
+        # all at once: one that times out must not outlive the lease of the others
+        errors = await asyncio.gather(*(self._deliver(session, row) for row in due))
+        for row, error in zip(due, errors, strict=True):
             await self._settle(row, error)
         return len(due)
 
@@ -117,7 +119,8 @@ class WebhookSender:
 
     async def _deliver(self, session: aiohttp.ClientSession, row: Any) -> str | None:
         """Send one delivery; returns why it failed, or None."""
-        assert self._url is not None
+        if self._url is None:
+            return None
         body = json.dumps(row.payload).encode()
         stamp = int(datetime.now(UTC).timestamp())
         headers = {"content-type": "application/json", "webhook-id": row.review_id, "webhook-timestamp": str(stamp)}

@@ -12,6 +12,8 @@ import sys
 from collections.abc import Mapping
 
 from promethios.errors import PromethiosError
+from promethios_serving.access.access_file import AccessFile
+from promethios_serving.audit.audit_log import AuditLog
 from promethios_serving.reviews.spool import Spool
 from promethios_serving.settings import Settings
 from promethios_serving.telemetry.choice import signed_telemetry, telemetry_source
@@ -23,6 +25,10 @@ def main(environment: Mapping[str, str]) -> int:
         settings = Settings.from_environment(environment)
         telemetry_source(settings)
         signed_telemetry(settings)
+        if settings.access_file:
+            AccessFile(settings.access_file)
+        if settings.audit_log:
+            AuditLog(settings.audit_log).close()
         if settings.hub_url:
             Spool(settings.spool_dir, "check", settings.spool_max_bytes).close()
     except PromethiosError as error:

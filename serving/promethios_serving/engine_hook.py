@@ -3,6 +3,8 @@
     gate   prompt + header                 one token, the score columns' log-probabilities -> decision
     speak  prompt + header + decision id   the client's own sampling; streaming untouched
 
+With self-questions, hidden rounds stand between prompt and header, each followed by another gate (self_questioning.py).
+
 The header stands at the end of the prompt, so the second call finds the first one's prefix in the cache, and what the
 client may see of its prompt (ids, log-probabilities, counts) is simply the part before the header.
 
@@ -19,26 +21,33 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from promethios.telemetry.state import GovernanceState
 from promethios_serving import metrics
+from promethios_serving.audit.audit_log import AuditLog
 from promethios_serving.decision_log import record_decision
 from promethios_serving.governor import Governor
 from promethios_serving.openai_errors import RequestRefused
 from promethios_serving.request_context import CURRENT, GovernedRequest, Outcome
+from promethios_serving.reviews.review_record import DecidingModel
 from promethios_serving.reviews.reviews import Reviews
 from promethios_serving.sampling_limits import check_sampling
 from promethios_serving.settings import OnGateFailure
 from promethios_serving.tag_redactor import TagRedactor
+
+if TYPE_CHECKING:
+    from promethios_serving.self_questioning import SelfQuestions
 
 Generate = Callable[..., AsyncGenerator[Any, None]]
 
 _GATE_ARGUMENTS: Final = ("lora_request", "trace_headers", "priority", "data_parallel_rank", "session_id")
 """Arguments of `generate` that decide where and as what a request runs; the others shape its output."""
 _OUT_OF_REACH: Final = -1e4
+_TALKATIVE: Final = ("vllm.entrypoints.anthropic.api_router", "vllm.entrypoints.anthropic.serving")
+"""Loggers of routes that write a traceback for every exception."""
 _log: Final = logging.getLogger("promethios.engine")
 
 
@@ -61,13 +70,17 @@ class EngineTypes:
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """A request that was admitted: its context, its prompt without reserved ids, its telemetry and header ids."""
+    """A request that was admitted: its context, its prompt without reserved ids, its telemetry and header ids.
+
+    rounds: ids of the hidden rounds so far, between prompt and header.
+    """
 
     request: GovernedRequest
     client_ids: list[int]
     scrubbed: int
     state: GovernanceState | None
     header: list[int]
+    rounds: list[int] = field(default_factory=list)
 
 
 class GovernedEngine:
@@ -81,7 +94,10 @@ class GovernedEngine:
         *,
         max_model_len: int,
         on_gate_failure: OnGateFailure,
+        model: DecidingModel,
+        audit: AuditLog | None = None,
         reviews: Reviews | None = None,
+        questions: SelfQuestions | None = None,
     ) -> None:
         self._generate = generate
         self._governor = governor
@@ -90,7 +106,10 @@ class GovernedEngine:
         self._failures: tuple[type[Exception], ...] = (GateFailed, *types.failures)
         self._max_model_len = max_model_len
         self._on_gate_failure = on_gate_failure
+        self._model = model
+        self._audit = audit
         self._reviews = reviews
+        self._questions = questions
 
     async def generate(
         self, prompt: Any, sampling_params: Any, request_id: str, **kwargs: Any
@@ -105,7 +124,7 @@ class GovernedEngine:
             if request is not None:
                 request.refusal = refusal
             raise self._types.refusal(refusal) from None
-        ids = [*call.client_ids, *call.header, self._reserved.decision(outcome.decision)]
+        ids = [*call.client_ids, *call.rounds, *call.header, self._reserved.decision(outcome.decision)]
         sampling = self._speaking(sampling_params, room=self._max_model_len - len(ids))
         call.request.tokens = len(call.client_ids)
         redactors: defaultdict[int, TagRedactor] = defaultdict(TagRedactor)
@@ -148,7 +167,7 @@ class GovernedEngine:
         started = time.perf_counter()
         cached_tokens = None
         try:
-            scores, cached_tokens = await self._gate(call, prompt, request_id, kwargs)
+            scores, cached_tokens = await self._scores(call, prompt, request_id, kwargs)
             outcome = self._governor.decide(call.request, call.state, scores)
         except self._failures as error:
             metrics.GATE_FAILURES.inc()
@@ -159,24 +178,46 @@ class GovernedEngine:
         call.request.outcome = outcome
         record_decision(
             call.request,
-            weights_sha256=self._governor.calibration.weights_sha256,
+            call.state,
+            model=self._model,
             gate_seconds=time.perf_counter() - started,
             scrubbed_ids=call.scrubbed,
+            audit=self._audit,
         )
         return outcome, cached_tokens
+
+    async def _scores(
+        self, call: _Call, prompt: Mapping[str, Any], request_id: str, kwargs: Mapping[str, Any]
+    ) -> tuple[list[float], int | None]:
+        """Read the scores, after hidden rounds where the model wants them. Raises as `_gate`."""
+        scores, cached_tokens = await self._gate(call, prompt, f"{request_id}-gate", kwargs)
+        read = [scores]
+        while self._questions is not None and self._questions.again(read) and self._has_room(call):
+            ids = [*call.client_ids, *call.rounds, *self._questions.opening()]
+            name = f"{request_id}-ask-{len(read)}"
+            spoken = await self._last(prompt, ids, self._questions.sampling, name, kwargs)
+            round_ids, text = self._questions.round(spoken.outputs[0].token_ids)
+            call.rounds.extend(round_ids)
+            call.request.self_questions.append(text)
+            metrics.SELF_QUESTIONS.inc()
+            scores, _ = await self._gate(call, prompt, f"{request_id}-gate-{len(read)}", kwargs)
+            read.append(scores)
+        return scores, cached_tokens
+
+    def _has_room(self, call: _Call) -> bool:
+        assert self._questions is not None
+        used = len(call.client_ids) + len(call.rounds) + len(call.header) + 2
+        return used + self._questions.tokens <= self._max_model_len
 
     async def _gate(
         self, call: _Call, prompt: Mapping[str, Any], request_id: str, kwargs: Mapping[str, Any]
     ) -> tuple[list[float], int | None]:
         """Read the scores at the header's end, in SCORE_NAMES order. Raises GateFailed and the engine's failures."""
-        gate_prompt = {**prompt, "prompt_token_ids": [*call.client_ids, *call.header]}
-        arguments = {name: kwargs[name] for name in _GATE_ARGUMENTS if name in kwargs}
-        sampling = self._types.gate_sampling
-        async with aclosing(self._generate(gate_prompt, sampling, f"{request_id}-gate", **arguments)) as out:
-            result = [output async for output in out][-1:]
-        if not result or not result[0].outputs[0].logprobs:
+        ids = [*call.client_ids, *call.rounds, *call.header]
+        result = await self._last(prompt, ids, self._types.gate_sampling, request_id, kwargs)
+        if not result.outputs[0].logprobs:
             raise GateFailed("the engine returned no log-probabilities")
-        found = result[0].outputs[0].logprobs[0]
+        found = result.outputs[0].logprobs[0]
         reference, *columns = self._reserved.score_ids
         missing = [token_id for token_id in self._reserved.score_ids if token_id not in found]
         if missing:
@@ -184,7 +225,21 @@ class GovernedEngine:
         scores = [found[token_id].logprob - found[reference].logprob for token_id in columns]
         if not all(math.isfinite(score) for score in scores):
             raise GateFailed("the model's scores are not finite")
-        return scores, result[0].num_cached_tokens
+        return scores, result.num_cached_tokens
+
+    async def _last(
+        self, prompt: Mapping[str, Any], ids: list[int], sampling: Any, request_id: str, kwargs: Mapping[str, Any]
+    ) -> Any:
+        """Return the last output of a hidden call. Raises GateFailed and the engine's failures."""
+        arguments = {name: kwargs[name] for name in _GATE_ARGUMENTS if name in kwargs}
+        last = None
+        call = self._generate({**prompt, "prompt_token_ids": ids}, sampling, request_id, **arguments)
+        async with aclosing(call) as outputs:
+            async for output in outputs:
+                last = output
+        if last is None:
+            raise GateFailed("the engine returned nothing")
+        return last
 
     def _speaking(self, sampling_params: Any, room: int) -> Any:
         """Return the client's sampling parameters, within the context's room."""
@@ -198,7 +253,14 @@ class GovernedEngine:
 
 
 def install(
-    engine_client: Any, governor: Governor, on_gate_failure: OnGateFailure, reviews: Reviews | None = None
+    engine_client: Any,
+    governor: Governor,
+    on_gate_failure: OnGateFailure,
+    *,
+    model: DecidingModel,
+    audit: AuditLog | None = None,
+    reviews: Reviews | None = None,
+    questions: SelfQuestions | None = None,
 ) -> None:
     """Put governance in front of an engine client's `generate`. Needs vLLM."""
     from vllm import SamplingParams
@@ -230,9 +292,23 @@ def install(
         types,
         max_model_len=engine_client.model_config.max_model_len,
         on_gate_failure=on_gate_failure,
+        model=model,
+        audit=audit,
         reviews=reviews,
+        questions=questions,
     )
     engine_client.generate = governed.generate
+    for name in _TALKATIVE:
+        logging.getLogger(name).addFilter(_NoRefusals())
+
+
+class _NoRefusals(logging.Filter):
+    """Drops what vLLM logs about a refused request: a client's mistake is no error of the server, and is counted."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether to keep a record."""
+        request = CURRENT.get()
+        return request is None or request.refusal is None
 
 
 def _for_client(

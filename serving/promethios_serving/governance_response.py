@@ -27,6 +27,8 @@ def governance_field(request: GovernedRequest, expose: Expose) -> dict[str, Any]
     field: dict[str, Any] = {"id": request.id, "decision": outcome.decision, "review_id": request.review_id}
     if not outcome.certified:
         field["certified"] = False
+    if request.self_questions:
+        field["self_questions"] = len(request.self_questions)
     if expose != "decision":
         field |= {
             "probability": outcome.probability,
@@ -88,7 +90,7 @@ class _Response:
             self._closed = True
             await send_refusal(self._send, self._request.refusal)
         elif self._is_event_stream() and self._request.outcome is not None:
-            self._events = EventStream(governance_field(self._request, self._expose))
+            self._events = EventStream(governance_field(self._request, self._expose), self._reasoning())
             await self._send({**self._start, "headers": self._headers()})
             await self._send_events(b"".join(self._held), last=last)
         elif last:
@@ -102,9 +104,13 @@ class _Response:
 
     async def _send_whole(self, body: bytes) -> None:
         field = governance_field(self._request, self._expose)
+        reasoning = self._reasoning()
         headers = self._headers()
-        if field is not None and self._start["status"] == 200 and not self._is_event_stream():
-            body = json.dumps({**json.loads(body), "governance": field}).encode()
+        if (field or reasoning) and self._start["status"] == 200 and not self._is_event_stream():
+            content = json.loads(body)
+            for choice in content["choices"] if reasoning else ():
+                choice["message"]["reasoning"] = reasoning
+            body = json.dumps(content if field is None else {**content, "governance": field}).encode()
             headers = [(name, value) for name, value in headers if name != b"content-length"]
             headers.append((b"content-length", str(len(body)).encode()))
         await self._send({**self._start, "headers": headers})
@@ -117,6 +123,11 @@ class _Response:
             headers.append((b"x-promethios-decision", field["decision"].encode()))
             headers.append((b"x-promethios-decision-id", field["id"].encode()))
         return headers
+
+    def _reasoning(self) -> str:
+        """Return what the model asked itself, where the client can and may see it."""
+        shown = self._request.shows_reasoning and self._expose in ("full", "scores")
+        return "\n".join(self._request.self_questions) if shown else ""
 
     def _is_event_stream(self) -> bool:
         return Headers(raw=self._start["headers"]).get("content-type", "").startswith("text/event-stream")

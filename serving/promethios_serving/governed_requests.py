@@ -14,7 +14,7 @@ from promethios_serving.governance_input import GovernanceInput
 from promethios_serving.openai_errors import RequestRefused, send_refusal
 from promethios_serving.request_body import ClientGone, read_body, replay
 from promethios_serving.request_context import CURRENT, GovernedRequest
-from promethios_serving.route_allowlist import GOVERNED_ROUTES, route_path
+from promethios_serving.route_allowlist import CHAT_ROUTE, GOVERNED_ROUTES, route_path
 from promethios_serving.telemetry.signed import SignedTelemetry
 
 
@@ -53,6 +53,7 @@ class GovernedRequests:
         body = _parsed(raw)
         _refuse_ungovernable(body)
         request = self.input.request(route_path(scope), body, Headers(scope=scope), caller_of(scope))
+        request.shows_reasoning = request.route == CHAT_ROUTE and body.get("include_reasoning") is not False
         # Serialised again, so that vLLM cannot read the bytes in another way than they were read here.
         return request, json.dumps(body).encode()
 

@@ -38,6 +38,7 @@ FORCED_DECISIONS = Counter(
     "Decisions made more careful than the model's by the tenant's policy.",
     ["decision", "tenant"],
 )
+AUDIT_RECORDS = Counter("promethios_audit_records_total", "Decisions written to the audit log.")
 IN_FLIGHT = Gauge(
     "promethios_requests_in_flight", "Requests that are being answered.", multiprocess_mode="livesum"
 )

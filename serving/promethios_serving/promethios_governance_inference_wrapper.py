@@ -37,6 +37,7 @@ from promethios_serving import engine_hook
 from promethios_serving.access.access_file import AccessFile
 from promethios_serving.access.authenticate import Authenticate
 from promethios_serving.access.quotas import Quotas
+from promethios_serving.audit.audit_log import AuditLog
 from promethios_serving.decision_log import LOGGER, show_log
 from promethios_serving.fail_closed import STATE_ATTRIBUTE
 from promethios_serving.governance_response import GovernanceResponse
@@ -48,18 +49,23 @@ from promethios_serving.request_context import CURRENT, GovernedRequest
 from promethios_serving.reviews.hub_link import HubLink, hub_link
 from promethios_serving.reviews.review_record import DecidingModel
 from promethios_serving.route_allowlist import RouteAllowlist, closed_routes, needed_scope
+from promethios_serving.self_questioning import SelfQuestions
 from promethios_serving.settings import Settings
-from promethios_serving.status import governance_status
+from promethios_serving.status import governance_status, model_status
 from promethios_serving.telemetry.choice import signed_telemetry, telemetry_source
 from promethios_serving.telemetry.source import keep_fresh
 
 
 @dataclass(frozen=True, slots=True)
 class Governance:
-    """What the running server holds: settings, governor, the task that keeps telemetry fresh, the link to the hub."""
+    """What the running server holds: settings, governor, the task that keeps telemetry fresh, the link to the hub.
+
+    model_status: the model's part of GET /v1/governance.
+    """
 
     settings: Settings
     governor: Governor
+    model_status: dict[str, Any]
     refresher: asyncio.Task[None]
     hub: HubLink | None
 
@@ -94,8 +100,8 @@ class InferenceWrapper:
     async def init_state(self, engine_client: Any, state: State, args: Namespace) -> None:
         """Load calibration, certificate and telemetry, hook the engine and run one governed request through it.
 
-        Raises a PromethiosError when the model folder is not whole, its calibration or certificate belongs to other
-        weights, the telemetry file is bad or the warm-up fails; the server then does not start.
+        Raises a PromethiosError when the model folder is not whole, its calibration, certificate or lineage belongs to
+        other weights, the telemetry file is bad or the warm-up fails; the server then does not start.
         """
         settings = Settings.from_environment(os.environ)
         folder = Path(args.model)
@@ -110,11 +116,21 @@ class InferenceWrapper:
             weights_sha256=calibration.weights_sha256,
             certificate_sha256=certificate_sha256(folder),
         )
+        shown = model_status(folder, model.name, certificate)
         hub = hub_link(settings, model)
-        engine_hook.install(engine_client, governor, settings.on_gate_failure, hub.reviews if hub else None)
+        questions = SelfQuestions.of(folder, settings.self_questions)
+        engine_hook.install(
+            engine_client,
+            governor,
+            settings.on_gate_failure,
+            model=model,
+            audit=AuditLog(settings.audit_log) if settings.audit_log else None,
+            reviews=hub.reviews if hub else None,
+            questions=questions,
+        )
         seconds = await _warm_up(engine_client)
         refresher = asyncio.create_task(keep_fresh(source, settings.telemetry_interval_s))
-        setattr(state, STATE_ATTRIBUTE, Governance(settings, governor, refresher, hub))
+        setattr(state, STATE_ATTRIBUTE, Governance(settings, governor, shown, refresher, hub))
         LOGGER.info(
             "ready: weights %s, telemetry from %s, first governed request %.2f s; try: "
             "curl http://%s:%s/v1/chat/completions -H 'content-type: application/json' -d '%s'",

@@ -62,6 +62,10 @@ class GovernedRequest:
     started: bool = False
     tokens: int = 0
     """Of the prompt and the answer, as far as it is spoken; the caller's token quota pays for them."""
+    self_questions: list[str] = field(default_factory=list)
+    """What the model asked itself before it decided, and its answers."""
+    shows_reasoning: bool = False
+    """True when the response has a place for them and the client wants it."""
     outcome: Outcome | None = None
     refusal: RequestRefused | None = None
 

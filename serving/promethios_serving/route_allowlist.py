@@ -14,12 +14,18 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from promethios_serving.access.caller import Scope as AccessScope
 from promethios_serving.openai_errors import RequestRefused, send_refusal
 
-GOVERNED_ROUTES: Final = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/responses"})
-OPEN_POST_ROUTES: Final = GOVERNED_ROUTES | {"/tokenize", "/detokenize"}
+CHAT_ROUTE: Final = "/v1/chat/completions"
+GOVERNED_ROUTES: Final = frozenset({CHAT_ROUTE, "/v1/completions", "/v1/responses", "/v1/messages"})
+OPEN_POST_ROUTES: Final = GOVERNED_ROUTES | {"/tokenize", "/detokenize", "/v1/messages/count_tokens"}
+"""Those that are not governed only turn text into token ids and back: reserved ids are scrubbed where they are used."""
 OPEN_GET_ROUTES: Final = frozenset(
     {"/health", "/ping", "/version", "/load", "/metrics", "/v1/models", "/v1/governance", "/openapi.json", "/docs"}
 )
-
+_INSTEAD: Final = {
+    "/v1/chat/completions/batch": "each conversation needs its own decision; send them apart, at the same time if you "
+    f"like, to {CHAT_ROUTE}",
+}
+"""What to do instead of calling a closed route, where there is something."""
 
 _NEED_NO_KEY: Final = frozenset({"/health", "/ready", "/ping", "/metrics", "/version", "/docs", "/openapi.json"})
 """What probes, Prometheus and readers of the documentation ask for."""
@@ -61,5 +67,6 @@ class RouteAllowlist:
             return await send({"type": "websocket.close", "code": 1008})
         if scope["type"] != "http" or is_open(scope["method"], route_path(scope)):
             return await self.app(scope, receive, send)
-        message = f"{scope['method']} {route_path(scope)} is closed: only governed routes answer"
+        because = _INSTEAD.get(route_path(scope), "only governed routes answer")
+        message = f"{scope['method']} {route_path(scope)} is closed: {because}"
         return await send_refusal(send, RequestRefused(HTTPStatus.NOT_FOUND, "closed_route", message))

@@ -29,12 +29,16 @@ class Settings:
 
     access_file: Path | None = None
     """YAML file with tenants and API keys; without it everybody may generate."""
+    audit_log: Path | None = None
+    """File that every decision is written to, chained by hashes; a decision that cannot be written is refused."""
     default_domain: str | None = None
     """Domain of a request that names none."""
     expose: Expose = "full"
     """How much of the decision a client sees; `scores` adds raw scores and is meant for tests."""
     on_gate_failure: OnGateFailure = "refuse"
     """What happens when the gate cannot be computed: HTTP 503, or an escalation."""
+    self_questions: int = 0
+    """Largest number of hidden rounds in which an uncertain model asks itself, 0 to 2."""
     telemetry_file: Path | None = None
     """YAML or JSON file with live telemetry, re-read when it changes."""
     telemetry_url: str | None = None
@@ -51,6 +55,10 @@ class Settings:
     """Secret that lets a caller send telemetry with a request; without it nobody may."""
     max_body_bytes: int = 4 * 1024 * 1024
     """Largest accepted request body, in bytes."""
+    body_timeout_s: float = 30.0
+    """Longest time in which a client may send its request's body, in seconds."""
+    request_timeout_s: float = 600.0
+    """Longest time for an answer, in seconds; openai-python waits as long."""
     hub_url: str | None = None
     """URL of the hub: takes reviews and gives live telemetry; without it there are no reviews."""
     hub_key: str | None = None
@@ -169,6 +177,10 @@ def _share(variable: str, text: str) -> float:
     return share
 
 
+def _rounds(variable: str, text: str) -> int:
+    return int(_one_of(variable, text, ("0", "1", "2")))
+
+
 def _count(variable: str, text: str) -> int:
     if not text.isdecimal() or int(text) == 0:
         raise ConfigError(f"{variable}={text!r} is not allowed; a whole number above 0")
@@ -177,9 +189,11 @@ def _count(variable: str, text: str) -> int:
 
 _PARSERS: Final = {
     "access_file": _path,
+    "audit_log": _path,
     "default_domain": _domain,
     "expose": _expose,
     "on_gate_failure": _on_gate_failure,
+    "self_questions": _rounds,
     "telemetry_file": _path,
     "telemetry_url": _url,
     "telemetry_interval_s": _seconds,
@@ -188,6 +202,8 @@ _PARSERS: Final = {
     "telemetry_jwt_keys": _path,
     "telemetry_key": _text,
     "max_body_bytes": _count,
+    "body_timeout_s": _seconds,
+    "request_timeout_s": _seconds,
     "hub_url": _url,
     "hub_key": _text,
     "spool_dir": _path,

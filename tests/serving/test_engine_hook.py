@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from types import SimpleNamespace
 from typing import Any
@@ -10,12 +11,16 @@ from prometheus_client import REGISTRY
 
 from promethios.telemetry.header import ReservedIds
 from promethios.telemetry.state import GovernanceState
+from promethios_serving.audit.audit_log import AuditLog
+from promethios_serving.decision_log import JsonLines
 from promethios_serving.engine_hook import EngineTypes, GovernedEngine
 from promethios_serving.governor import Governor
 from promethios_serving.openai_errors import RequestRefused
 from promethios_serving.request_context import CURRENT, GovernedRequest
+from promethios_serving.reviews.review_record import DecidingModel
 
 ORDINARY = [1000, 1001, 1002, 1003, 1004]
+MODEL = DecidingModel(name="promethios", weights_sha256="a" * 64, certificate_sha256="c" * 64)
 TELEMETRY = GovernanceState.of(trust=0.9, verify=0.9, attest=0.9, bound=0.9)
 
 
@@ -33,9 +38,18 @@ def sampling(**changes: Any) -> SimpleNamespace:
     return SimpleNamespace(**{**defaults, **numbers, **changes})
 
 
-def governed(engine: Any, governor: Governor, *, on_gate_failure: Any = "refuse", room: int = 100) -> GovernedEngine:
+def governed(
+    engine: Any,
+    governor: Governor,
+    *,
+    on_gate_failure: Any = "refuse",
+    room: int = 100,
+    audit: AuditLog | None = None,
+) -> GovernedEngine:
     types = EngineTypes(gate_sampling="GATE", failures=(EngineDied,), refusal=lambda refusal: refusal)
-    return GovernedEngine(engine.generate, governor, types, max_model_len=room, on_gate_failure=on_gate_failure)
+    return GovernedEngine(
+        engine.generate, governor, types, max_model_len=room, on_gate_failure=on_gate_failure, model=MODEL, audit=audit
+    )
 
 
 def generate(
@@ -250,9 +264,9 @@ def test_a_decision_is_logged_without_a_word_of_the_conversation(
     with caplog.at_level(logging.INFO, logger="promethios.decisions"):
         generate(governed(engine, governor), request_)
     (record,) = caplog.records
-    assert f'"id": "{request_.id}"' in record.getMessage()
-    assert '"weights": "aaaaaaaaaaaa"' in record.getMessage()
-    assert "Hello" not in record.getMessage()
+    line = JsonLines().format(record)
+    assert json.loads(line).items() >= {"id": request_.id, "weights": "a" * 12, "decision": "answer"}.items()
+    assert "Hello" not in line
 
 
 def test_the_warm_up_is_no_request_of_a_client(engine: Any, governor: Governor) -> None:

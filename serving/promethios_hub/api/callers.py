@@ -15,12 +15,13 @@ from promethios_serving.access.caller import Caller, Scope
 _bearer: Final = HTTPBearer(auto_error=False, description="A key of the access file (`promethios keys`)")
 LOCAL: Final = Caller(key_id="local", scopes=frozenset({"admin"}))
 """Everybody, where the hub has no access file; it listens on this machine only then."""
+LOCAL_HOSTS: Final = ("127.0.0.1", "localhost")
 
 
 def _needing(scope: Scope) -> Callable[..., Caller]:
     def caller(request: Request, _: Annotated[object, Security(_bearer)]) -> Caller:
         access = request.app.state.hub.access
-        return LOCAL if access is None else authenticated(access, request.headers, scope)
+        return local_caller(request) if access is None else authenticated(access, request.headers, scope)
 
     return caller
 
@@ -33,12 +34,16 @@ User = Annotated[Caller, Depends(_needing("infer"))]
 """May ask for replies of its own tenant."""
 
 
+def local_caller(request: Request) -> Caller:
+    """Return the caller of a hub without keys. Raises RequestRefused (403) for a web page that points its name here."""
+    if request.url.hostname not in LOCAL_HOSTS:
+        raise forbidden(f"without an access file the hub answers on {' and '.join(LOCAL_HOSTS)} only; set the file")
+    return LOCAL
+
+
 def require_tenant(caller: Caller, tenant: str | None) -> None:
-    """Refuse a caller of one tenant what belongs to another. Callers without a tenant serve all. Raises RequestRefused."""
+    """Refuse a caller of one tenant what belongs to another; one without a tenant serves all. Raises RequestRefused."""
     if caller.tenant is not None and caller.tenant != tenant:
         raise forbidden(
             f"the API key {caller.key_id!r} belongs to tenant {caller.tenant!r} and may not act for another"
         )
-
-
-__all__ = ["Admin", "Engine", "Reviewer", "TelemetrySender", "User", "require_tenant"]

@@ -17,7 +17,7 @@ from promethios_hub.reviews import Decision, ReviewStore, StoredReview
 
 router = APIRouter(prefix="/v1/reviews", tags=["reviews"])
 ReviewId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_.:-]{1,80}$")]
-Text = Annotated[str, Query(max_length=200)]
+Text = Annotated[str, Query(max_length=200, pattern=r"^[^\x00]*$")]
 _POLL_S: Final = 0.5
 
 
@@ -49,7 +49,7 @@ async def list_reviews(
         states=states,  # type: ignore[arg-type]
         domain=domain,
         tenant=caller.tenant,
-        query=q.replace("\0", ""),
+        query=q,
         after=after,
         limit=limit,
     )

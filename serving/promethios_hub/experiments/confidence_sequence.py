@@ -1,4 +1,4 @@
-"""Always-valid intervals: they may be looked at after every outcome, and an experiment stopped whenever one says enough.
+"""Always-valid intervals: look at them after every outcome, and stop an experiment whenever one says enough.
 
 The asymptotic confidence sequence of Waudby-Smith, Arbour, Sinha, Kennedy and Ramdas, "Time-uniform central limit
 theory and asymptotic confidence sequences" (2021), eq. (2.2), in the two-sample form that GrowthBook documents:

@@ -11,6 +11,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from sqlalchemy import case, func, select
@@ -139,7 +140,7 @@ async def _outcome_samples(
             func.max(case((outcomes.c.shadow, 1), else_=0)),
             *(func.avg(column) for column in truth.values()),
         )
-        .where(outcomes.c.experiment == experiment.name)
+        .where(outcomes.c.experiment == experiment.name, outcomes.c.time <= _end(experiment))
         .group_by(outcomes.c.arm, outcomes.c.unit)
     )
     requests: dict[str, int] = defaultdict(int)
@@ -162,6 +163,7 @@ async def _missed(connection: AsyncConnection, experiment: Experiment) -> dict[s
     audited = select(reviews.c.experiment, reviews.c.action, reviews.c.final_decision, reviews.c.propensity).where(
         reviews.c.state == "done",
         reviews.c.reviewed_because == "audit",
+        reviews.c.asked_at <= _end(experiment),
         reviews.c.experiment["name"].as_string() == experiment.name,
     )
     by_arm: dict[str, list[tuple[float, float]]] = defaultdict(list)
@@ -169,6 +171,10 @@ async def _missed(connection: AsyncConnection, experiment: Experiment) -> dict[s
         missed = action == "override" and final == "escalate"
         by_arm[arm_of["arm"]].append((1 / propensity if propensity else 1.0, float(missed)))
     return {arm: weighted_rate(drawn) for arm, drawn in by_arm.items()}
+
+
+def _end(experiment: Experiment) -> datetime:
+    return experiment.stopped_at or datetime.max.replace(tzinfo=UTC)
 
 
 def weighted_rate(drawn: Sequence[tuple[float, float]]) -> Sample:

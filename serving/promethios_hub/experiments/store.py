@@ -63,18 +63,25 @@ class ExperimentStore:
         return Experiment(**row._mapping)
 
     async def stop(self, name: str) -> Experiment:
-        """Say that an experiment is over; what still arrives is kept. Raises RequestRefused (404)."""
+        """Say that an experiment is over: later outcomes are kept and do not count. Raises RequestRefused (404)."""
         running = (experiments.c.name == name) & experiments.c.stopped_at.is_(None)
         async with self._engine.begin() as connection:
             await connection.execute(update(experiments).where(running).values(stopped_at=datetime.now(UTC)))
         return await self.get(name)
 
     async def add_outcomes(self, rows: Sequence[Mapping[str, Any]]) -> int:
-        """Keep outcomes, all or none; returns how many were new. Repeating changes nothing."""
+        """Keep outcomes, all or none; returns how many. A known one learns at most whether it was resolved.
+
+        Outcomes of an experiment that is not created yet are kept, too: they count once it is.
+        """
+        unique = {(row["id"], row["arm"]): row for row in rows}
         insert = (postgresql if self._engine.dialect.name == "postgresql" else sqlite).insert(outcomes)
-        statement = insert.on_conflict_do_nothing(index_elements=["id", "arm"])
-        added = 0
+        upsert = insert.on_conflict_do_update(
+            index_elements=["id", "arm"],
+            set_={"resolved": insert.excluded.resolved},
+            where=outcomes.c.resolved.is_(None) & insert.excluded.resolved.is_not(None),
+        )
         async with self._engine.begin() as connection:
-            for row in rows:
-                added += (await connection.execute(statement, row)).rowcount
-        return added
+            # in one order, so that two batches with the same outcomes do not wait for each other for ever
+            await connection.execute(upsert, [unique[key] for key in sorted(unique)])
+        return len(rows)

@@ -164,7 +164,9 @@ def read_keys(path: Path) -> dict[str, jwt.PyJWK]:
     return keys
 
 
-def _key(entry: Mapping[str, Any]) -> tuple[str, jwt.PyJWK]:
+def _key(entry: Any) -> tuple[str, jwt.PyJWK]:
+    if not isinstance(entry, dict):
+        raise ConfigError(f"a key is a JSON object, not {entry!r:.40}")
     kid, kind, algorithm = entry.get("kid"), entry.get("kty"), entry.get("alg")
     if not isinstance(kid, str) or not kid:
         raise ConfigError("`kid` must be a text that tokens name")
@@ -175,7 +177,7 @@ def _key(entry: Mapping[str, Any]) -> tuple[str, jwt.PyJWK]:
         raise ConfigError("it holds a private key; the server needs the public one only")
     if kind == "oct" and len(_bytes(entry["k"])) < _MIN_SECRET_BYTES:
         raise ConfigError(f"the secret `k` must have at least {_MIN_SECRET_BYTES} bytes")
-    return kid, jwt.PyJWK(dict(entry), algorithm=algorithm)
+    return kid, jwt.PyJWK(entry, algorithm=algorithm)
 
 
 def _allowed_pairs() -> str:

@@ -33,6 +33,7 @@ from promethios_serving import metrics
 from promethios_serving.access.access_file import AccessFile
 from promethios_serving.access.authenticate import Authenticate
 from promethios_serving.access.quotas import Quotas
+from promethios_serving.audit.audit_log import AuditLog
 from promethios_serving.decision_log import LOGGER
 from promethios_serving.governance_response import GovernanceResponse
 from promethios_serving.governed_requests import GovernedRequests
@@ -65,6 +66,7 @@ class WrappedServer:
         self._signed = signed_telemetry(settings)
         self._experiment = _experiment(settings, environment)
         access = AccessFile(settings.access_file) if settings.access_file else None
+        self._audit = AuditLog(settings.audit_log) if settings.audit_log else None
         authenticated = Authenticate(self._route, access, needed_scope)
         self._in_flight = InFlight(authenticated, settings.drain_file, is_up=lambda _: self._chat is not _not_started)
         self._chat: ASGIApp = _not_started
@@ -157,6 +159,7 @@ class WrappedServer:
             self._source,
             self_check=settings.self_check,
             on_gate_failure=settings.on_gate_failure,
+            audit=self._audit,
             reviews=link.reviews if link else None,
         )
         app = GovernanceResponse(app, expose=settings.expose)

@@ -27,6 +27,7 @@ from promethios_serving.wrapped.upstream import UPSTREAM, Upstream
 Report = Callable[[dict[str, Any]], Coroutine[Any, Any, None]]
 """Takes an outcome to the hub; does not raise."""
 MAX_SHADOWS: Final = 32
+_DECISION_HEADERS: Final = ("x-promethios-decision", "x-promethios-decision-id")
 _log: Final = logging.getLogger("promethios.experiments")
 
 
@@ -124,7 +125,9 @@ async def _native_answer(upstream: Upstream, raw: bytes, send: Send) -> None:
     if governance := _governance(request):
         body["governance"] = governance
     streamed = bool(body.get("stream"))
-    await relay_completion(upstream, json.dumps(body).encode(), request, send, streamed=streamed)
+    await relay_completion(
+        upstream, json.dumps(body).encode(), request, send, streamed=streamed, passed_headers=_DECISION_HEADERS
+    )
 
 
 def _governance(request: GovernedRequest) -> dict[str, Any]:

@@ -20,10 +20,12 @@ from starlette.types import Receive, Scope, Send
 
 from promethios.telemetry.state import GovernanceState
 from promethios_serving import metrics
+from promethios_serving.audit.audit_log import AuditLog
 from promethios_serving.decision_log import record_decision
 from promethios_serving.openai_errors import RequestRefused
 from promethios_serving.request_body import read_body
 from promethios_serving.request_context import CURRENT, GovernedRequest, Outcome
+from promethios_serving.reviews.review_record import DecidingModel
 from promethios_serving.reviews.reviews import OpenReview, Reviews
 from promethios_serving.settings import OnGateFailure
 from promethios_serving.telemetry.request_state import governance_state
@@ -49,9 +51,11 @@ class GovernedChat:
         *,
         self_check: bool,
         on_gate_failure: OnGateFailure,
+        audit: AuditLog | None = None,
         reviews: Reviews | None = None,
     ) -> None:
         self._source = source
+        self._audit = audit
         self._reviews = reviews
         self._self_check = self_check
         self._on_gate_failure = on_gate_failure
@@ -73,7 +77,12 @@ class GovernedChat:
         outcome = request.outcome = await self._decide(request, body, messages, state, upstream)
         name = upstream.address.model or str(body.get("model"))
         record_decision(
-            request, weights_sha256=f"upstream:{name}", gate_seconds=time.perf_counter() - started, scrubbed_ids=0
+            request,
+            state,
+            model=DecidingModel(name=f"upstream:{name}"),
+            gate_seconds=time.perf_counter() - started,
+            scrubbed_ids=0,
+            audit=self._audit,
         )
         if trial is not None:
             trial.decided(request.id, outcome.decision)

@@ -22,7 +22,6 @@ _JSON: Final = (b"content-type", b"application/json")
 _EVENTS: Final = (b"content-type", b"text/event-stream; charset=utf-8")
 _BYTES_OF_A_TOKEN: Final = 4
 """About; for quotas, where an upstream does not say how many tokens it took. A streamed event counts as one."""
-_DECISION_HEADERS: Final = ("x-promethios-decision", "x-promethios-decision-id")
 Answer = Callable[[Send], Coroutine[Any, Any, None]]
 _log: Final = logging.getLogger("promethios.wrapped")
 
@@ -63,27 +62,29 @@ async def relay_completion(
     *,
     streamed: bool,
     review: OpenReview | None = None,
+    passed_headers: Sequence[str] = (),
 ) -> None:
-    """Ask an upstream and send its answer on, a native engine's decision headers with it; count the request's tokens.
+    """Ask an upstream and send its answer on; count the request's tokens.
 
-    streamed: whether the request asks for events. review: hears what is said. Raises RequestRefused as long as nothing
+    streamed: whether the request asks for events. review: hears what is said. passed_headers: names of reply headers
+    that the client gets, too. Raises RequestRefused as long as nothing
     was sent; a stream that is cut later ends in an event with an error, so that no client takes it for whole.
     """
     request.tokens = len(raw) // _BYTES_OF_A_TOKEN
     async with upstream.post(CHAT, raw) as response:
         if (response.content_type == "text/event-stream") != streamed:
             raise garbage()
-        decision = [
-            (name.encode(), response.headers[name].encode()) for name in _DECISION_HEADERS if name in response.headers
+        passed = [
+            (name.encode(), response.headers[name].encode()) for name in passed_headers if name in response.headers
         ]
         if not streamed:
             content = await read_reply(response)
             request.tokens = _tokens_of(content) or request.tokens + len(content) // _BYTES_OF_A_TOKEN
             if review is not None:
                 review.hear(spoken_in(content), delta=False)
-            await send_json(send, content, decision)
+            await send_json(send, content, passed)
             return
-        await send({"type": "http.response.start", "status": 200, "headers": [_EVENTS, *decision]})
+        await send({"type": "http.response.start", "status": 200, "headers": [_EVENTS, *passed]})
         try:
             async for events in relayed_events(response.content):
                 request.tokens += events.count(b"\n\n")

@@ -51,8 +51,10 @@ class Trial:
         return watch
 
     def outcome(self) -> dict[str, Any] | None:
-        """Return the record for the hub; None when there is none to tell: refused before a decision."""
+        """Return the record for the hub; None when there is none to tell: refused before a decision, or not run."""
         if self.id is None or self.decision not in DECISIONS:
+            return None
+        if self.arm.shadow and self._ended is None:  # this server was ended
             return None
         prompt, completion = self._tokens(_PROMPT_TOKENS), self._tokens(_COMPLETION_TOKENS)
         return {
@@ -88,7 +90,7 @@ class Trial:
 
     def _error(self) -> str | None:
         if self._ended is None:
-            return "client_left"
+            return "incomplete"  # the client left
         found = _ERROR_CODE.search(self._tail)
         if found:
             return found.group(1).decode()

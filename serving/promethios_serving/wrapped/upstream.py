@@ -1,7 +1,8 @@
 """One OpenAI-compatible server, asked over kept-alive connections; its failures become refusals in OpenAI's shape.
 
-A request is sent again, once, only when the upstream cannot have begun to work on it: it took no connection, or closed
-a kept-alive one before the first byte of a reply. Everything else would pay for an answer twice.
+A request is sent again, once, only where that is safe: the upstream took no connection, or closed one before the first
+byte of a reply, as servers do with kept-alive connections that were idle. After a timeout or a status nothing is sent
+again: the upstream may have worked, and would be paid twice.
 """
 
 from __future__ import annotations
@@ -143,8 +144,13 @@ async def _refusal(response: aiohttp.ClientResponse) -> RequestRefused:
         message, param = str(error["message"]), error.get("param")
     except (LookupError, TypeError, AttributeError, ValueError, RecursionError, aiohttp.ClientError, OSError):
         message, param = f"the upstream refused the request with HTTP status {response.status}", None
+    wait = response.headers.get("retry-after")
     return RequestRefused(
-        HTTPStatus(response.status), "upstream_refused", message, param if isinstance(param, str) else None
+        HTTPStatus(response.status),
+        "upstream_refused",
+        message,
+        param if isinstance(param, str) else None,
+        headers=((b"retry-after", wait.encode()),) if wait else (),
     )
 
 

@@ -27,7 +27,7 @@ def hook(engine: Any, governor: Governor, spool: Spool) -> GovernedEngine:
     types = EngineTypes(gate_sampling="GATE", failures=(), refusal=lambda refusal: refusal)
     reviews = Reviews(spool, engine="engine-0", model=MODEL, audit_rate=0.0)
     return GovernedEngine(
-        engine.generate, governor, types, max_model_len=100, on_gate_failure="refuse", reviews=reviews
+        engine.generate, governor, types, max_model_len=100, on_gate_failure="refuse", model=MODEL, reviews=reviews
     )
 
 

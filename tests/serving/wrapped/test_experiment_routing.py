@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -216,9 +217,11 @@ def test_too_many_shadows_are_dropped_and_counted(
     ) as client:
         for _ in range(3):
             client.post(ROUTE, json=asked("s1"))
-        text = client.get("/metrics").text
+        dropped = 'promethios_shadow_requests_total{arm="dropped_c",result="dropped"} 2.0'
+        deadline = time.monotonic() + 10
+        while dropped not in client.get("/metrics").text:  # a shadow starts a moment after its answer
+            assert time.monotonic() < deadline
         release.set()
-    assert 'promethios_shadow_requests_total{arm="dropped_c",result="dropped"} 2.0' in text
 
 
 @pytest.mark.parametrize("stream", [False, True])

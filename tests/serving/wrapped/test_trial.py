@@ -62,7 +62,7 @@ def test_a_reply_without_usage_costs_nobody_knows_what() -> None:
             "upstream_cut_off",
         ),
         (b"<html>", 500, True, "http_500"),
-        (b"data: {}\n\n", 200, False, "client_left"),
+        (b"data: {}\n\n", 200, False, "incomplete"),
     ],
 )
 def test_a_failure_is_told_by_its_code(body: bytes, status: int, complete: bool, error: str) -> None:

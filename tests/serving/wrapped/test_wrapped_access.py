@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 
 from promethios_serving.access.access_file import key_hash
+from promethios_serving.audit.chain import verified
 from tests.serving.wrapped.servers import Exchange, MockUpstream, chat, completion
 
 Wrapped = Callable[..., Any]
@@ -86,3 +88,30 @@ def test_tokens_are_counted_with_and_without_the_upstreams_help(
         ]
     # An answer is paid for when it is complete, which the client may learn a moment earlier.
     assert statuses[0] == 200 and statuses[-1] == 429
+
+
+def test_each_decision_is_in_the_audit_log(wrapped: Wrapped, access_file: Path, tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    with wrapped(access_file=access_file, audit_log=path, upstream_model="gpt-x") as client:
+        ids = [
+            client.post(ROUTE, json=chat(), headers=bearer("pk-acme")).headers["x-promethios-decision-id"]
+            for _ in range(3)
+        ]
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert [decision_id in line for decision_id, line in zip(ids, lines, strict=True)] == [True] * 3
+    assert len(list(verified(line.encode() for line in lines))) == 3
+    assert "acme-app" in lines[0] and "gpt-x" in lines[0] and "water" not in lines[0]
+
+
+def test_a_decision_that_cannot_be_recorded_is_no_answer(
+    wrapped: Wrapped, upstream: MockUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_space(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with wrapped(audit_log=tmp_path / "audit.jsonl") as client:
+        monkeypatch.setattr("promethios_serving.audit.audit_log.os.write", no_space)
+        response = client.post(ROUTE, json=chat())
+        monkeypatch.undo()
+    assert (response.status_code, response.json()["error"]["code"]) == (503, "audit_unavailable")
+    assert upstream.exchanges == []
