@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -84,10 +84,8 @@ def _lifespan(hub: Hub, sender: WebhookSender) -> Any:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await migrate(hub.database)
-        work: list[Coroutine[Any, Any, None]] = [sender.run(), _keep_gauges(hub.reviews)]
-        if hub.settings.retention_days:
-            work.append(keep_forgetting(hub.database, hub.settings.retention_days))
-        tasks = [asyncio.create_task(coroutine) for coroutine in work]
+        forgetting = keep_forgetting(hub.database, hub.settings.retention_days)
+        tasks = [asyncio.create_task(work) for work in (sender.run(), _keep_gauges(hub.reviews), forgetting)]
         try:
             yield
         finally:

@@ -1,4 +1,7 @@
-"""After the retention time a settled review keeps its facts (decision, scores, action, times) and loses its words."""
+"""What the hub forgets: a settled review's words after the retention time, and telemetry of sessions that are over.
+
+The review keeps its facts: decision, scores, action, times.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from promethios_hub import metrics
 from promethios_hub.tables import reviews
+from promethios_hub.telemetry import TelemetryStore
 
 _INTERVAL_S: Final = 3600.0
+_SESSION_IS_OVER: Final = timedelta(days=1)
+"""Long after every channel is stale."""
 _log: Final = logging.getLogger("promethios.hub.retention")
 
 
@@ -30,10 +36,12 @@ async def forget(engine: AsyncEngine, days: int, now: datetime) -> int:
 
 
 async def keep_forgetting(engine: AsyncEngine, days: int) -> None:
-    """Forget every hour, for ever."""
+    """Forget every hour, for ever. days: the retention time; 0 keeps what reviews say."""
     while True:
+        now = datetime.now(UTC)
         try:
-            forgotten = await forget(engine, days, datetime.now(UTC))
+            await TelemetryStore(engine).forget_before(now - _SESSION_IS_OVER)
+            forgotten = await forget(engine, days, now) if days else 0
         except (SQLAlchemyError, OSError) as error:
             _log.error("retention waits for the database: %s", type(error).__name__)
         else:

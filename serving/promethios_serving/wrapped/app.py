@@ -142,6 +142,8 @@ class WrappedServer:
 
     async def _start(self) -> None:
         settings = self._settings
+        if self._audit is not None:
+            self._running.callback(self._audit.close)
         session = await self._running.enter_async_context(open_session(settings.upstream_timeout_s))
         link = hub_link(settings, DecidingModel(name=settings.upstream_model or "upstream"))
         if link is not None:

@@ -99,7 +99,7 @@ def test_each_decision_is_in_the_audit_log(wrapped: Wrapped, access_file: Path, 
         ]
     lines = path.read_text(encoding="utf-8").splitlines()
     assert [decision_id in line for decision_id, line in zip(ids, lines, strict=True)] == [True] * 3
-    assert len(list(verified(line.encode() for line in lines))) == 3
+    assert len(list(verified(path.read_bytes().splitlines(keepends=True)))) == 3
     assert "acme-app" in lines[0] and "gpt-x" in lines[0] and "water" not in lines[0]
 
 
