@@ -8,14 +8,13 @@ The field wins over the header, the header over the tenant's domain, that over t
     x-promethios-agent, x-promethios-session   the same; the tenant is always the API key's
     x-promethios-telemetry: TOKEN              telemetry for this request, signed: see telemetry/signed.py
     x-promethios-telemetry-key: SECRET         without an access file: shows that the caller may speak for the telemetry
-    x-request-id                               the client's name for the request
+    x-request-id                               the name of the request: see request_id.py
 """
 
 from __future__ import annotations
 
 import hmac
 import time
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -25,6 +24,7 @@ from promethios.errors import PromethiosError, nearest
 from promethios.ontology.governance_ontology import load_ontology
 from promethios.telemetry import tags
 from promethios.telemetry.state import GovernanceState
+from promethios_serving import request_id
 from promethios_serving.access.caller import ANONYMOUS, Caller
 from promethios_serving.openai_errors import RequestRefused
 from promethios_serving.request_context import GovernedRequest
@@ -37,7 +37,6 @@ AGENT_HEADER: Final = "x-promethios-agent"
 SESSION_HEADER: Final = "x-promethios-session"
 TOKEN_HEADER: Final = "x-promethios-telemetry"
 KEY_HEADER: Final = "x-promethios-telemetry-key"
-REQUEST_ID_HEADER: Final = "x-request-id"
 _FIELDS: Final = ("domain", "subject", "telemetry")
 _SUBJECT_FIELDS: Final = ("agent", "session")
 
@@ -74,7 +73,7 @@ class GovernanceInput:
             telemetry=telemetry,
             caller=caller,
             subject=subject,
-            client_request_id=_request_id(headers.get(REQUEST_ID_HEADER)),
+            client_request_id=headers.get(request_id.HEADER),
             messages=plain_conversation(body),
         )
 
@@ -147,13 +146,6 @@ def _subject(plain: Any, headers: Mapping[str, str], caller: Caller) -> Subject:
             message = f"the {name} {value!r:.80} must be a text of 1 to {MAX_NAME} printable characters"
             raise _bad("bad_subject", message, f"governance.subject.{name}")
     return Subject(tenant=caller.tenant, **names)
-
-
-def _request_id(given: str | None) -> str:
-    """Return the client's name for its request when it is a short plain word, else a new one."""
-    if given and len(given) <= MAX_NAME and given.isascii() and given.isprintable():
-        return given
-    return uuid.uuid4().hex
 
 
 def _require_key(given: str, key: str | None) -> None:

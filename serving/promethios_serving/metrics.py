@@ -39,9 +39,7 @@ FORCED_DECISIONS = Counter(
     ["decision", "tenant"],
 )
 AUDIT_RECORDS = Counter("promethios_audit_records_total", "Decisions written to the audit log.")
-IN_FLIGHT = Gauge(
-    "promethios_requests_in_flight", "Requests that are being answered.", multiprocess_mode="livesum"
-)
+IN_FLIGHT = Gauge("promethios_requests_in_flight", "Requests that are being answered.", multiprocess_mode="livesum")
 DRAINING = Gauge("promethios_draining", "1 while the server drains.", multiprocess_mode="livemax")
 SELF_QUESTIONS = Counter("promethios_self_questions_total", "Hidden rounds in which the model asked itself.")
 TELEMETRY_AGE = Gauge(

@@ -5,9 +5,11 @@ A request's way, outside in; each piece is one small ASGI class in a file of its
     RequireGovernance    (--middleware)  nothing answers while the wrapper is not in place
     vLLM's own           API key, CORS, metrics
     InFlight             counts; readiness; closes connections while the server drains
+    RequestId            x-request-id
     Authenticate         who calls; 401 and 403
     RouteAllowlist       governed routes and such that cannot generate; every other is closed
-    BodyLimit            413 for a body that is too large
+    BodyLimit            413 for a body that is too large, 408 for one that is too slow
+    TimeLimit            504 for an answer that takes too long
     GovernedRequests     takes `governance` out of the body into the request's context
     Quotas               429 above what the tenant has
     GovernanceResponse   puts the decision into headers and body
@@ -46,6 +48,7 @@ from promethios_serving.governor import Governor
 from promethios_serving.in_flight import InFlight
 from promethios_serving.request_body import BodyLimit
 from promethios_serving.request_context import CURRENT, GovernedRequest
+from promethios_serving.request_id import RequestId
 from promethios_serving.reviews.hub_link import HubLink, hub_link
 from promethios_serving.reviews.review_record import DecidingModel
 from promethios_serving.route_allowlist import RouteAllowlist, closed_routes, needed_scope
@@ -54,6 +57,7 @@ from promethios_serving.settings import Settings
 from promethios_serving.status import governance_status, model_status
 from promethios_serving.telemetry.choice import signed_telemetry, telemetry_source
 from promethios_serving.telemetry.source import keep_fresh
+from promethios_serving.time_limit import TimeLimit
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +94,12 @@ class InferenceWrapper:
             telemetry_key=settings.telemetry_key,
             signed=signed_telemetry(settings),
         )
-        app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+        app.add_middleware(TimeLimit, seconds=settings.request_timeout_s)
+        app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, timeout_s=settings.body_timeout_s)
         app.add_middleware(RouteAllowlist)
         access = AccessFile(settings.access_file) if settings.access_file else None
         app.add_middleware(Authenticate, access=access, needed_scope=needed_scope)
+        app.add_middleware(RequestId)
         app.add_middleware(InFlight, drain_file=settings.drain_file, is_up=_is_up)
         LOGGER.info("closed routes: %s", ", ".join(closed_routes(app.routes)))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from http import HTTPStatus
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -44,20 +45,30 @@ def replay(body: bytes, receive: Receive) -> Receive:
 
 
 class BodyLimit:
-    """ASGI middleware that refuses a larger body with 413 before anything parses it."""
+    """ASGI middleware that refuses a body before anything parses it: 413 when it is too large, 408 when too slow."""
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, max_bytes: int, timeout_s: float | None = None) -> None:
         self.app = app
         self.max_bytes = max_bytes
+        self.timeout_s = timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
         if scope["type"] != "http" or scope["method"] != "POST":
             return await self.app(scope, receive, send)
         try:
-            body = await read_body(receive, self.max_bytes)
+            async with asyncio.timeout(self.timeout_s):
+                body = await read_body(receive, self.max_bytes)
+        except TimeoutError:
+            return await send_refusal(send, _too_slow(self.timeout_s))
         except RequestRefused as refusal:
             return await send_refusal(send, refusal)
         except ClientGone:
             return None
         return await self.app(scope, replay(body, receive), send)
+
+
+def _too_slow(seconds: float | None) -> RequestRefused:
+    message = f"the request body did not arrive within {seconds:g} s (limit: PROMETHIOS_BODY_TIMEOUT_S)"
+    close = (b"connection", b"close")  # the rest of the body is still to come
+    return RequestRefused(HTTPStatus.REQUEST_TIMEOUT, "body_timeout", message, headers=(close,))

@@ -38,8 +38,8 @@ class Outcome:
 class GovernedRequest:
     """One governed request.
 
-    route: its HTTP path. domain: the ontology's name, or None. telemetry: what a trusted caller sent along. subject: whom
-    the live telemetry is about.
+    route: its HTTP path. domain: the ontology's name, or None. telemetry: what a trusted caller sent along. subject:
+    whom the live telemetry is about. client_request_id: its x-request-id.
     outcome and refusal are filled in by the engine hook; at most one of them stays None.
     """
 
@@ -49,7 +49,6 @@ class GovernedRequest:
     caller: Caller = ANONYMOUS
     subject: Subject = EVERYBODY
     client_request_id: str | None = None
-    """The client's x-request-id, or one made for it."""
     messages: Sequence[Mapping[str, str]] = ()
     """The conversation as role and plain text, for reviewers; never logged."""
     experiment: Mapping[str, str] | None = None

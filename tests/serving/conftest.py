@@ -13,6 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -263,25 +264,33 @@ class Server:
 @pytest.fixture(scope="session")
 def server(nano_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A real vLLM server on the CPU, started with `promethios serve`."""
-    folder = tmp_path_factory.mktemp("server")
+    with running_server(nano_folder, tmp_path_factory.mktemp("server")) as server:
+        yield server
+
+
+@contextmanager
+def running_server(model: Path, folder: Path, **settings: str) -> Iterator[Server]:
+    """Run a real server in `folder`, with these variables more; yields it when it listens."""
     telemetry, log = folder / "telemetry.yaml", folder / "log.txt"
     telemetry.write_text("trust: 0.9\nverify: 0.9\nattest: 0.9\nbound: 0.9\n", encoding="utf-8")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "promethios.serve", "--model_path", str(nano_folder), "--port", str(port)]
+    command = [sys.executable, "-m", "promethios.serve", "--model_path", str(model), "--port", str(port)]
     command += ["--telemetry_file", str(telemetry)]
     own = {
         "PROMETHIOS_EXPOSE": "scores",
         "PROMETHIOS_TELEMETRY_KEY": TELEMETRY_KEY,
         "PROMETHIOS_MAX_BODY_BYTES": "65536",
+        "PROMETHIOS_DRAIN_FILE": str(folder / "drain"),
+        "PROMETHIOS_TELEMETRY_INTERVAL_S": "0.2",
     }
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PROMETHIOS_TELEMETRY_INTERVAL_S": "0.2", **own}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **own, **settings}
     with log.open("wb") as output:
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=output, start_new_session=True)
     try:
-        _wait_for(f"http://127.0.0.1:{port}/health", process, log)
-        yield Server(f"http://127.0.0.1:{port}", nano_folder, telemetry, log)
+        _wait_for(f"http://127.0.0.1:{port}/ready", process, log)
+        yield Server(f"http://127.0.0.1:{port}", model, telemetry, log)
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()

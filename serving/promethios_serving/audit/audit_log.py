@@ -86,7 +86,7 @@ class AuditLog:
     def _follow_rotation(self) -> None:
         """Go on in a new file when ours is no longer the one at the path."""
         with suppress(FileNotFoundError):
-            if os.path.samestat(os.stat(self.path), os.fstat(self._file)):
+            if os.path.samestat(self.path.stat(), os.fstat(self._file)):
                 return
         self._sync(self._file)
         new = self._opened()

@@ -4,9 +4,11 @@ A request's way, outside in:
 
     WrappedServer        start and end
     InFlight             counts; readiness; closes connections while the server drains
+    RequestId            x-request-id
     Authenticate         who calls; 401 and 403
     (_route)             what is not governed and not harmless is closed
-    BodyLimit            413 for a body that is too large
+    BodyLimit            413 for a body that is too large, 408 for one that is too slow
+    TimeLimit            504 for an answer that takes too long
     GovernedRequests     takes `governance` out of the body into the request's context
     Quotas               429 above what the tenant has
     ExperimentRouting    to the request's arm, with an experiment; a native engine decides itself
@@ -40,6 +42,7 @@ from promethios_serving.governed_requests import GovernedRequests
 from promethios_serving.in_flight import InFlight
 from promethios_serving.openai_errors import RequestRefused, send_refusal
 from promethios_serving.request_body import BodyLimit
+from promethios_serving.request_id import RequestId
 from promethios_serving.reviews.hub_link import HubLink, hub_link
 from promethios_serving.reviews.review_record import DecidingModel
 from promethios_serving.reviews.spool import SpoolFull
@@ -48,6 +51,7 @@ from promethios_serving.settings import Settings
 from promethios_serving.status import telemetry_status
 from promethios_serving.telemetry.choice import signed_telemetry, telemetry_source
 from promethios_serving.telemetry.source import keep_fresh
+from promethios_serving.time_limit import TimeLimit
 from promethios_serving.wrapped.experiment import Arm, Experiment, read_experiment
 from promethios_serving.wrapped.experiment_routing import ExperimentRouting, Report
 from promethios_serving.wrapped.governed_chat import GovernedChat
@@ -67,7 +71,7 @@ class WrappedServer:
         self._experiment = _experiment(settings, environment)
         access = AccessFile(settings.access_file) if settings.access_file else None
         self._audit = AuditLog(settings.audit_log) if settings.audit_log else None
-        authenticated = Authenticate(self._route, access, needed_scope)
+        authenticated = RequestId(Authenticate(self._route, access, needed_scope))
         self._in_flight = InFlight(authenticated, settings.drain_file, is_up=lambda _: self._chat is not _not_started)
         self._chat: ASGIApp = _not_started
         self._upstreams: dict[str, Upstream] = {}
@@ -173,7 +177,8 @@ class WrappedServer:
             telemetry_key=settings.telemetry_key,
             signed=self._signed,
         )
-        return BodyLimit(app, max_bytes=settings.max_body_bytes)
+        app = TimeLimit(app, settings.request_timeout_s)
+        return BodyLimit(app, max_bytes=settings.max_body_bytes, timeout_s=settings.body_timeout_s)
 
     def _routed(self, governed: ASGIApp, link: HubLink | None) -> ASGIApp:
         if self._settings.experiment_file is None:
