@@ -37,6 +37,7 @@ ROUNDS, BLOCK = 20, 25
 CONCURRENCY, BURST = 16, 200
 BURST_ROUNDS = 4
 START_LIMIT_S = 180
+JSON = {"content-type": "application/json"}
 VERDICT = json.dumps({"decision": "answer", "escalation_probability": 0.1})
 
 
@@ -123,8 +124,13 @@ async def worker(session: aiohttp.ClientSession, target: Target, requests: Itera
 async def ask(session: aiohttp.ClientSession, target: Target) -> float:
     """Send one request; returns its milliseconds."""
     started = time.perf_counter()
-    async with session.post(target.url, data=body(stream=False), headers={"content-type": "application/json"}) as reply:
-        content = await reply.read()
+    try:
+        async with session.post(target.url, data=body(stream=False), headers=JSON) as reply:
+            content = await reply.read()
+    except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+        if isinstance(error, aiohttp.ClientConnectorError):
+            raise
+        return await ask(session, target)  # the server closed an idle connection at this very moment
     elapsed = time.perf_counter() - started
     if reply.status != 200 or b"xxxx" not in content:
         raise SystemExit(f"{target.url} answered {reply.status}: {content[:300]!r}")
@@ -134,7 +140,7 @@ async def ask(session: aiohttp.ClientSession, target: Target) -> float:
 async def longest_gap(session: aiohttp.ClientSession, target: Target) -> float:
     """Read one stream; returns the longest time between two frames, in seconds, infinite when frames are missing."""
     arrivals: list[float] = []
-    async with session.post(target.url, data=body(stream=True), headers={"content-type": "application/json"}) as reply:
+    async with session.post(target.url, data=body(stream=True), headers=JSON) as reply:
         async for chunk in reply.content.iter_any():
             arrivals += [time.perf_counter()] * chunk.count(b"word")
     if len(arrivals) != FRAMES:

@@ -35,6 +35,10 @@ PAGES = {
     "search, two words": "/v1/reviews?state=done&q=warfarin%20pregnancy&limit=50",
     "search, one word": "/v1/reviews?q=warfarin&limit=50",
     "one review": "/v1/reviews/gov-000000000007",
+    "console: queue": "/console/reviews",
+    "console: search": "/console/reviews?q=warfarin",
+    "console: one review": "/console/reviews/gov-000000000008",
+    "console: metrics": "/console/metrics",
 }
 
 
@@ -66,7 +70,7 @@ def measure(*, seeded: int = SEEDED) -> dict[str, Any]:
 
 @contextmanager
 def _servers(programs: Path, folder: Path) -> Iterator[tuple[PostgresqlServer, HubProcess]]:
-    database = PostgresqlServer(programs, folder / "postgresql")
+    database = PostgresqlServer(programs)
     database.start()
     hub = HubProcess({"PROMETHIOS_HUB_DATABASE_URL": database.url}, folder / "hub.log")
     try:
@@ -109,7 +113,9 @@ async def _intake(hub: HubProcess, numbers: Sequence[int], *, size: int, connect
 async def _pages(hub: HubProcess, pages: dict[str, str]) -> dict[str, dict[str, float]]:
     """Return the median and the slowest of LOOKS looks at each page, in milliseconds; the pages take turns."""
     took: dict[str, list[float]] = {name: [] for name in pages}
-    async with aiohttp.ClientSession() as session:
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as session:
+        async with session.post(f"{hub.url}/console/sign-in", headers={"origin": hub.url}) as reply:
+            assert reply.status == 200, await reply.text()
         for look in range(LOOKS + 1):
             for name, path in pages.items():
                 started = time.perf_counter()

@@ -30,6 +30,7 @@ from typing import Any
 import checkpoints
 import cluster
 import gateways
+import wrapper
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "bench" / "results"
@@ -123,7 +124,12 @@ def serving(work: Path) -> dict[str, Any]:
         with server(plain, 8732, plain_environment) as starts["plain"]:
             latency = asyncio.run(interleaved_latency())
             gate = gate_seconds("http://127.0.0.1:8731/metrics")
-    return {"start_seconds": starts, "latency_ms": latency, "gate_ms_mean": gate * 1e3}
+    return {
+        "start_seconds": starts,
+        "latency_ms": latency,
+        "gate_ms_mean": gate * 1e3,
+        "without_gate_ms": wrapper.added_latency(),
+    }
 
 
 def quality(work: Path) -> dict[str, Any]:
@@ -291,7 +297,7 @@ def last_rate(output: Path) -> float:
 
 
 async def interleaved_latency() -> dict[str, Any]:
-    """Median latency of both servers, in blocks that alternate, at concurrency 1 and 8."""
+    """Median latency and throughput of both servers, in blocks that alternate, at concurrency 1 and 8."""
     import httpx
 
     urls = {"plain": "http://127.0.0.1:8732", "governed": "http://127.0.0.1:8731"}
@@ -317,14 +323,20 @@ async def interleaved_latency() -> dict[str, Any]:
         for concurrency, count in ((1, 10), (8, 32)):
             for max_tokens in (1, 64):
                 times: dict[str, list[float]] = {name: [] for name in urls}
+                walls: dict[str, list[float]] = {name: [] for name in urls}
                 for _round in range(6):
                     for name, url in urls.items():
+                        started = time.perf_counter()
                         times[name] += await block(url, count, concurrency, max_tokens)
+                        walls[name].append(time.perf_counter() - started)
                 medians = {name: statistics.median(values) * 1e3 for name, values in times.items()}
                 results[f"concurrency_{concurrency}_tokens_{max_tokens}"] = {
                     **{name: round(value, 2) for name, value in medians.items()},
                     "added_ms": round(medians["governed"] - medians["plain"], 2),
                     "ratio": round(medians["governed"] / medians["plain"], 3),
+                    "throughput_ratio": round(
+                        statistics.median(walls["plain"]) / statistics.median(walls["governed"]), 3
+                    ),
                 }
     return results
 

@@ -22,20 +22,24 @@ from sqlalchemy.exc import DataError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from promethios import __version__
 from promethios_hub import metrics
 from promethios_hub.api import experiments_api, feedback_api, reviews_api, telemetry_api
+from promethios_hub.api.callers import LOCAL_HOSTS
+from promethios_hub.console.pages import add_console
 from promethios_hub.database import database_url, migrate, open_database
 from promethios_hub.experiments.store import ExperimentStore
+from promethios_hub.refusals import forbidden
 from promethios_hub.retention import keep_forgetting
 from promethios_hub.reviews import ReviewStore
 from promethios_hub.settings import HubSettings
 from promethios_hub.telemetry import TelemetryStore
 from promethios_hub.webhooks import WebhookSender
 from promethios_serving.access.access_file import AccessFile
-from promethios_serving.openai_errors import RequestRefused
+from promethios_serving.openai_errors import RequestRefused, send_refusal
 from promethios_serving.request_body import BodyLimit
 
 _GAUGES_EVERY_S: Final = 5.0
@@ -75,7 +79,10 @@ def create_app(settings: HubSettings) -> FastAPI:
     app.add_exception_handler(HTTPException, _http_error)
     for error in (DBAPIError, OperationalError, PoolTimeout, OSError):
         app.add_exception_handler(error, _database_away)
+    add_console(app, settings.session_secret)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    if access is None:
+        app.add_middleware(_ThisMachineOnly)
     app.add_middleware(_Timed)
     return app
 
@@ -183,6 +190,19 @@ _ERROR_BODY: Final = {
 _ERRORS: Final[dict[int | str, dict[str, Any]]] = dict.fromkeys(
     (400, 401, 403, 404, 405, 409, 413, 422, 503), _ERROR_BODY
 )
+
+
+class _ThisMachineOnly:
+    """ASGI middleware of a hub without keys: a web page that gives its own name this machine's address is refused."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and HTTPConnection(scope).url.hostname not in LOCAL_HOSTS:
+            message = f"without an access file the hub answers on {' and '.join(LOCAL_HOSTS)} only; set the file"
+            return await send_refusal(send, forbidden(message))
+        return await self.app(scope, receive, send)
 
 
 class _Timed:

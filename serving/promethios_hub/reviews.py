@@ -14,8 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from promethios.data.feedback import ACTIONS
 from promethios_hub import webhooks
+from promethios_hub.intake import Gathered
 from promethios_hub.refusals import bad_request, conflict, not_found
-from promethios_hub.search import matching, relevance, words_of
+from promethios_hub.search import matching, relevance, telling_words_of, words_of
 from promethios_hub.tables import reviews
 
 State = Literal["waiting", "assigned", "done"]
@@ -123,14 +124,19 @@ class ReviewStore:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         self._dialect = engine.dialect.name
+        self._intake = Gathered(self._add_all)
 
     async def add(self, records: Sequence[Mapping[str, Any]]) -> Added:
         """Keep records of engines, all or none. A known id gains its response if it has none; nothing else changes.
 
         records: rows of the table without number, state and what a reviewer fills in (`records.row_of`).
         """
-        # in one order, so that two batches with the same reviews do not wait for each other for ever
-        rows = sorted(_merged(records).values(), key=itemgetter("id"))
+        return await self._intake.add(records)
+
+    async def _add_all(self, batches: Sequence[Sequence[Mapping[str, Any]]]) -> list[Added]:
+        """Keep several batches in one transaction; returns what became of each."""
+        # in one order, so that two hubs with the same reviews do not wait for each other for ever
+        rows = sorted(_merged([record for batch in batches for record in batch]).values(), key=itemgetter("id"))
         insert = (postgresql if self._dialect == "postgresql" else sqlite).insert(reviews)
         upsert = insert.on_conflict_do_update(
             index_elements=[reviews.c.id],
@@ -141,10 +147,14 @@ class ReviewStore:
         )
         async with self._engine.begin() as connection:
             ids = [row["id"] for row in rows]
-            known = select(func.count()).select_from(reviews).where(reviews.c.id.in_(ids))
-            before = (await connection.execute(known)).scalar_one()
+            known = set(await connection.scalars(select(reviews.c.id).where(reviews.c.id.in_(ids))))
             await connection.execute(upsert, [{**row, **_NEW} for row in rows])
-        return Added(accepted=len(rows) - before, merged=len(records) - len(rows) + before)
+        added = []
+        for batch in batches:
+            new = {record["id"] for record in batch} - known
+            known |= new
+            added.append(Added(accepted=len(new), merged=len(batch) - len(new)))
+        return added
 
     async def page(
         self,
@@ -214,7 +224,7 @@ class ReviewStore:
     async def similar(self, review_id: str, limit: int = 5) -> list[StoredReview]:
         """Return settled reviews of alike questions, those of the same domain first."""
         review = await self.get(review_id)
-        words = words_of(review.question)
+        words = telling_words_of(review.question)
         if not words:
             return []
         same_domain = case((reviews.c.domain == review.domain, 0), else_=1)
@@ -238,9 +248,11 @@ class ReviewStore:
         async with self._engine.connect() as connection:
             return [StoredReview(**row._mapping) for row in await connection.execute(ranked)]
 
-    async def open_counts(self) -> tuple[int, int, float]:
+    async def open_counts(self, tenant: str | None = None) -> tuple[int, int, float]:
         """Return how many reviews wait, how many are assigned, and the age of the oldest of both in seconds."""
         query = select(reviews.c.state, func.count(), func.min(reviews.c.arrived_at)).where(reviews.c.state != "done")
+        if tenant is not None:
+            query = query.where(reviews.c.tenant == tenant)
         async with self._engine.connect() as connection:
             found = {
                 state: (count, oldest)

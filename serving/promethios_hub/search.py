@@ -14,15 +14,22 @@ from sqlalchemy import ColumnElement, column, func, literal_column, select, tabl
 from promethios_hub.tables import reviews
 
 MAX_WORDS: Final = 16
-_WORD: Final = re.compile(r"\w{3,40}")
+_WORD: Final = re.compile(r"\w{1,40}")
+_SHORTEST: Final = 3
+"""Characters of a word that says what a question is about."""
 _VECTOR: Final[ColumnElement[Any]] = literal_column("to_tsvector('simple', reviews.question)")
 """Literally as in the index's definition, else PostgreSQL does not use the index."""
 _FTS: Final = table("review_questions", column("rowid"), column("rank"))
 
 
-def words_of(question: str) -> list[str]:
+def words_of(text: str) -> list[str]:
     """Return the words to search for: each once, the first MAX_WORDS."""
-    return list(dict.fromkeys(_WORD.findall(question.lower())))[:MAX_WORDS]
+    return list(dict.fromkeys(_WORD.findall(text.lower())))[:MAX_WORDS]
+
+
+def telling_words_of(question: str) -> list[str]:
+    """Return the words by which alike questions are found."""
+    return words_of(" ".join(word for word in _WORD.findall(question) if len(word) >= _SHORTEST))
 
 
 def matching(dialect: str, words: Sequence[str], *, every: bool) -> ColumnElement[bool]:

@@ -264,7 +264,7 @@ def install(
 ) -> None:
     """Put governance in front of an engine client's `generate`. Needs vLLM."""
     from vllm import SamplingParams
-    from vllm.exceptions import GenerationError
+    from vllm.exceptions import GenerationError, VLLMClientError
     from vllm.sampling_params import RequestOutputKind
     from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
@@ -299,16 +299,22 @@ def install(
     )
     engine_client.generate = governed.generate
     for name in _TALKATIVE:
-        logging.getLogger(name).addFilter(_NoRefusals())
+        logging.getLogger(name).addFilter(_NoMistakesOfClients(VLLMClientError))
 
 
-class _NoRefusals(logging.Filter):
-    """Drops what vLLM logs about a refused request: a client's mistake is no error of the server, and is counted."""
+class _NoMistakesOfClients(logging.Filter):
+    """Drops the traceback of a refused request: a client's mistake is no error of the server, and its reply says it."""
+
+    def __init__(self, mistakes: type[Exception]) -> None:
+        super().__init__()
+        self._mistakes = mistakes
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether to keep a record."""
         request = CURRENT.get()
-        return request is None or request.refusal is None
+        raised = record.exc_info[1] if record.exc_info else None
+        refused = request is not None and request.refusal is not None
+        return not refused and not isinstance(raised, self._mistakes)
 
 
 def _for_client(

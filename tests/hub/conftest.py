@@ -29,11 +29,11 @@ MakeHub = Callable[..., TestClient]
 
 
 @pytest.fixture(scope="session")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresqlServer]:
+def postgresql() -> Iterator[PostgresqlServer]:
     programs = postgresql_programs()
     if programs is None:
         pytest.skip("PostgreSQL is not installed (Debian: apt install postgresql)")
-    server = PostgresqlServer(programs, tmp_path_factory.mktemp("postgresql") / "data")
+    server = PostgresqlServer(programs)
     server.start()
     yield server
     server.stop()

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -34,20 +35,18 @@ def free_port() -> int:
 
 
 class PostgresqlServer:
-    """A PostgreSQL server with durable writes (its defaults); `folder` must not exist yet."""
+    """A PostgreSQL server with durable writes (its defaults), in a folder that `stop` removes."""
 
-    def __init__(self, programs: Path, folder: Path) -> None:
+    def __init__(self, programs: Path) -> None:
         self._programs = programs
-        self._folder = folder
+        # not pytest's folder: only its owner may look into that, and root is not who runs PostgreSQL
+        self._folder = Path(tempfile.mkdtemp(prefix="promethios-postgresql-"))
         self.port = free_port()
         # PostgreSQL refuses to run as root, so root runs it as the user that its package makes.
         self._as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-        folder.mkdir(parents=True)
         if self._as_user:
-            shutil.chown(folder, "postgres")
-            for parent in folder.parents:
-                parent.chmod(parent.stat().st_mode | 0o011) if parent.stat().st_uid == os.geteuid() else None
-        self._run("initdb", "--pgdata", str(folder), "--username", "hub", "--auth", "trust", "--encoding", "UTF8")
+            shutil.chown(self._folder, "postgres")
+        self._run("initdb", "--pgdata", str(self._folder), "--username", "hub", "--auth", "trust", "--encoding", "UTF8")
 
     @property
     def url(self) -> str:
@@ -76,7 +75,9 @@ class PostgresqlServer:
             [*self._as_user, str(self._programs / "pg_ctl"), "-D", str(self._folder), "-m", "immediate", "stop"],
             check=False,
             capture_output=True,
+            cwd="/",
         )
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def _run(self, program: str, *arguments: str) -> None:
         command = [*self._as_user, str(self._programs / program), *arguments]

@@ -18,7 +18,7 @@ from aiohttp import web
 from tests.hub.documents import review_record
 from tests.hub.servers import HubProcess, PostgresqlServer, postgresql_programs
 
-RECORDS = 600
+RECORDS = 400
 SENDERS = 4
 KILLS = 3
 SECRET = "whsec_cHJvbWV0aGlvcy10ZXN0LXNlY3JldC0wMDAwMDAwMQ=="
@@ -32,10 +32,10 @@ pytestmark = [
 
 
 @pytest.fixture
-def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresqlServer]:
+def database() -> Iterator[PostgresqlServer]:
     programs = postgresql_programs()
     assert programs is not None
-    server = PostgresqlServer(programs, tmp_path_factory.mktemp("postgresql") / "data")
+    server = PostgresqlServer(programs)
     server.start()
     yield server
     server.stop()

@@ -53,7 +53,7 @@ def test_a_batch_may_hold_both_records_of_an_answer(hub: TestClient) -> None:
         ({"surprise": 1}, "reviews.1.surprise"),
         ({"time": "yesterday"}, "reviews.1.time"),
         ({"messages": []}, "reviews.1.messages"),
-        ({"governance": {"state": {"trust": 7}, "domain": None}}, "reviews.1.governance.state"),
+        ({"governance": {"state": {"mood": 7}, "domain": None}}, "reviews.1.governance.state"),
         ({"propensity": 0}, "reviews.1.propensity"),
     ],
 )

@@ -18,7 +18,7 @@ COMMANDS = (ROOT / "promethios" / "README.md").read_text(encoding="utf-8")
 SERVING_FOLDER = ROOT / "serving" / "promethios_serving"
 SERVING = ROOT / "serving" / "README.md"
 TRAINING_FOLDER = ROOT / "promethios" / "training"
-ALL_READMES = [ROOT / "README.md", *(ROOT / "promethios").rglob("README.md"), SERVING]
+ALL_READMES = [ROOT / "README.md", *(ROOT / "promethios").rglob("README.md"), *(ROOT / "serving").rglob("README.md")]
 METRIC_KINDS = {"Counter", "Gauge", "Histogram", "Summary", "Info", "Enum"}
 SETTING = re.compile(r"\bPROMETHIOS_[A-Z][A-Z_]*[A-Z]\b")
 

@@ -24,8 +24,8 @@ FOUNDATION = {"errors", "strict_yaml"}
 VERB_MODULES = {verb.module for verb in VERBS.values()} | {"training_attempt"}
 """The last one is a command, too; a pod types it, not a person."""
 FOR_VERBS = {"cli"}
-SHARED_WITH_HUB = {"access", "openai_errors"}
-"""What of the engine's wrapper the hub uses as well: who a caller is, and how a refusal looks."""
+SHARED_WITH_HUB = {"access", "openai_errors", "request_body"}
+"""What of the engine's wrapper the hub uses as well: who a caller is, how a refusal looks, how a body is limited."""
 
 
 def modules() -> Iterator[tuple[str, Path]]:

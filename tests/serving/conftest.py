@@ -277,7 +277,7 @@ def running_server(model: Path, folder: Path, **settings: str) -> Iterator[Serve
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "promethios.serve", "--model_path", str(model), "--port", str(port)]
-    command += ["--telemetry_file", str(telemetry)]
+    command += ["--telemetry_file", str(telemetry), "--", "--enable-auto-tool-choice", "--tool-call-parser", "hermes"]
     own = {
         "PROMETHIOS_EXPOSE": "scores",
         "PROMETHIOS_TELEMETRY_KEY": TELEMETRY_KEY,

@@ -130,12 +130,8 @@ def test_a_token_is_refused_where_none_is_wanted_or_the_body_says_another_thing(
     assert "not both" in refused(400, "bad_telemetry", field=field, headers=header, caller=TRUSTED, signed=signed)
 
 
-def test_the_client_s_request_id_is_kept_when_it_is_a_plain_word_and_made_otherwise() -> None:
+def test_the_request_keeps_the_id_that_the_server_goes_by() -> None:
     assert read(None, {"x-request-id": "req-7"}).client_request_id == "req-7"
-    for headers in ({}, {"x-request-id": "x" * 500}, {"x-request-id": "a\x01b"}):
-        made = read(None, headers).client_request_id
-        assert made is not None
-        assert len(made) == 32
 
 
 def test_the_conversation_is_kept_for_reviewers() -> None:

@@ -154,3 +154,39 @@ def test_a_stream_is_rewritten_the_same_whatever_its_pieces(cuts: list[int], res
     rewriter = EventStream({"decision": "answer"})
     pieces = [rewriter.feed(whole[a:b], final=b == len(whole)) for a, b in itertools.pairwise(edges)]
     assert b"".join(pieces) == expected
+
+
+def test_a_stream_of_messages_carries_the_decision_in_its_first_message() -> None:
+    start = b'event: message_start\ndata: {"type": "message_start", "message": {"id": "m1"}}\n\n'
+    rest = b'event: message_stop\ndata: {"type": "message_stop"}\n\n'
+    out = EventStream({"decision": "caveat"}).feed(start + rest, final=True)
+    first, last = out.removesuffix(b"\n\n").split(b"\n\n")
+    assert json.loads(first.split(b"data: ")[1])["message"] == {"id": "m1", "governance": {"decision": "caveat"}}
+    assert last + b"\n\n" == rest
+
+
+@pytest.mark.parametrize("field", [None, {"decision": "caveat"}])
+def test_reasoning_is_one_more_chunk_behind_the_first(field: Any) -> None:
+    out = EventStream(field, "Is a fact missing? Yes.").feed(b"".join(EVENTS), final=True)
+    chunks = [json.loads(event[6:]) for event in out.split(b"\n\n") if event.startswith(b"data: {")]
+    assert chunks[1]["choices"][0]["delta"] == {"reasoning": "Is a fact missing? Yes."}
+    assert chunks[1]["id"] == chunks[0]["id"]
+    assert [chunk.get("governance") for chunk in chunks if "governance" in chunk] == ([field] if field else [])
+
+
+def test_reasoning_stands_in_the_message_unless_the_operator_hides_the_decision(call: Call) -> None:
+    whole = b'{"choices": [{"message": {"content": "Hello", "reasoning": null}}]}'
+    for expose, shown in (("full", "Why? Because."), ("decision", None)):
+        upstream = Upstream([whole], "application/json")
+
+        async def thoughtful(
+            scope: Any, receive: Any, send: Any, upstream: Any = upstream, expose: Any = expose
+        ) -> None:
+            CURRENT.set(
+                GovernedRequest(route="/v1/chat/completions", self_questions=["Why? Because."], shows_reasoning=True)
+            )
+            await GovernanceResponse(upstream, expose)(scope, receive, send)
+
+        reply = call(thoughtful).json()
+        assert reply["choices"][0]["message"]["reasoning"] == shown
+        assert reply["governance"]["self_questions"] == 1

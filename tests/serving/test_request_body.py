@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -34,9 +36,22 @@ def test_a_request_without_a_body_is_not_read(call: Call) -> None:
     assert call(BodyLimit(echo, 0), method="GET", body=b"x").body == b"x"
 
 
-def test_a_client_that_goes_away_gets_no_reply() -> None:
-    import asyncio
+def test_a_body_that_does_not_arrive_in_time_is_refused() -> None:
+    sent: list[Any] = []
 
+    async def slow() -> Any:
+        await asyncio.Event().wait()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    asyncio.run(BodyLimit(echo, 6, timeout_s=0.01)({"type": "http", "method": "POST"}, slow, send))
+    assert sent[0]["status"] == 408
+    assert (b"connection", b"close") in sent[0]["headers"]
+    assert "within 0.01 s (limit: PROMETHIOS_BODY_TIMEOUT_S)" in json.loads(sent[1]["body"])["error"]["message"]
+
+
+def test_a_client_that_goes_away_gets_no_reply() -> None:
     async def gone() -> Any:
         return {"type": "http.disconnect"}
 

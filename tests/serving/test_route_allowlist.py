@@ -33,7 +33,7 @@ def test_a_governed_route_is_open_for_post_only(call: Call, path: str) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "/v1/messages",
+        "/v1/messages/render",
         "/inference/v1/generate",
         "/v1/chat/completions/batch",
         "/invocations",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from typing import Any
 
 import pytest
 
@@ -60,7 +61,8 @@ def routes() -> set[str]:
     app = FastAPI()
     app.state.args = Namespace()
     register_api_routers(Namespace(), app, ("generate",), None)
-    return {f"{method} {route.path}" for route in app.routes for method in getattr(route, "methods", None) or ()}
+    routes: list[Any] = list(app.routes)
+    return {f"{method} {route.path}" for route in routes for method in getattr(route, "methods", None) or ()}
 
 
 def test_every_route_is_governed_harmless_or_closed(routes: set[str]) -> None:

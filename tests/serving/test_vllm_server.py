@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 import urllib.error
 import urllib.request
@@ -17,11 +16,12 @@ from promethios.model.tokenizer import reserved_ids
 from promethios.ontology.governance_ontology import load_ontology
 from promethios.telemetry.header import RESERVED_TOKENS, SCORE_NAMES, ReservedIds
 from promethios.telemetry.state import CHANNELS, GovernanceState
+from tests.serving.test_routes import CLOSED
 
 pytestmark = pytest.mark.integration
 
-CHAT, TEXT, RESPONSES = "/v1/chat/completions", "/v1/completions", "/v1/responses"
-ROUTES = (CHAT, TEXT, RESPONSES)
+CHAT, TEXT, RESPONSES, MESSAGES = "/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages"
+ROUTES = (CHAT, TEXT, RESPONSES, MESSAGES)
 QUESTION = "What dose is safe?"
 STATE = GovernanceState.of(
     trust=0.42, verify=0.81, attest=0.9, bound=0.77, intensity=0.3, emotion="CALM", decision="PENDING", model="MAJORITY"
@@ -33,8 +33,8 @@ GOVERNANCE = {"domain": "healthcare", "telemetry": STATE.to_mapping()}
 
 def body(route: str, prompt: Any = QUESTION, **more: Any) -> dict[str, Any]:
     limit = "max_output_tokens" if route == RESPONSES else "max_tokens"
-    where = {CHAT: "messages", TEXT: "prompt", RESPONSES: "input"}[route]
-    content = [{"role": "user", "content": prompt}] if route == CHAT else prompt
+    where = {CHAT: "messages", TEXT: "prompt", RESPONSES: "input", MESSAGES: "messages"}[route]
+    content = [{"role": "user", "content": prompt}] if where == "messages" else prompt
     return {"model": "promethios", where: content, limit: 6, "temperature": 0, "governance": GOVERNANCE, **more}
 
 
@@ -125,7 +125,7 @@ def test_scores_over_http_equal_hugging_face(
 ) -> None:
     header = reserved.header(STATE, load_ontology().domain("healthcare").header)
     expected, _ = reference([*chat_ids(tokenizer, question), *header])
-    for route in (CHAT, RESPONSES):
+    for route in (CHAT, RESPONSES, MESSAGES):
         assert scores_of(client.ask(route, question)) == pytest.approx(expected, abs=1e-4)
 
 
@@ -155,28 +155,9 @@ def test_a_stream_carries_the_same_decision_as_json(client: Client, route: str) 
     events = [event for event in client.events(route) if '"governance"' in event]
     assert len(events) == 1
     content = json.loads(events[0].split("data: ")[1])
-    field = content["response"]["governance"] if route == RESPONSES else content["governance"]
+    inside = {RESPONSES: "response", MESSAGES: "message"}.get(route)
+    field = (content[inside] if inside else content)["governance"]
     assert [field["scores"][name] for name in SCORE_NAMES] == pytest.approx(scores_of(client.ask(route)), abs=1e-4)
-
-
-def test_openai_python_reads_json_and_stream(server: Any) -> None:
-    import openai
-
-    client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", default_headers=KEY)
-    request: Any = {"model": "promethios", "messages": [{"role": "user", "content": QUESTION}], "max_tokens": 6}
-    whole = client.chat.completions.create(**request, temperature=0, extra_body={"governance": GOVERNANCE})
-    chunks = list(
-        client.chat.completions.create(**request, temperature=0, stream=True, extra_body={"governance": GOVERNANCE})
-    )
-    streamed = "".join(choice.delta.content or "" for chunk in chunks for choice in chunk.choices)
-    assert streamed == whole.choices[0].message.content
-    assert (chunks[-1].model_extra or {})["governance"]["decision"] == (whole.model_extra or {})["governance"][
-        "decision"
-    ]
-    events = list(
-        client.responses.create(model="promethios", input=QUESTION, max_output_tokens=6, stream=True, temperature=0)
-    )
-    assert (events[-1].response.model_extra or {})["governance"]["decision"]  # type: ignore[union-attr]
 
 
 def test_log_probabilities_of_the_client_are_kept_and_show_no_reserved_token(client: Client) -> None:
@@ -218,12 +199,6 @@ def test_a_json_schema_is_followed_and_the_scores_stay(client: Client) -> None:
     answer = client.ask(CHAT, response_format=format_, max_tokens=200, frequency_penalty=2.0)
     assert isinstance(json.loads(answer["choices"][0]["message"]["content"])["safe"], bool)
     assert scores_of(answer) == pytest.approx(scores_of(client.ask(CHAT)), abs=1e-4)
-
-
-def test_a_request_with_tools_is_answered(client: Client) -> None:
-    tool = {"type": "function", "function": {"name": "dose", "parameters": {"type": "object", "properties": {}}}}
-    answer = client.ask(CHAT, tools=[tool], tool_choice="none")
-    assert answer["governance"]["decision"]
 
 
 def test_hot_sampling_never_gives_a_reserved_id(client: Client, reserved: ReservedIds) -> None:
@@ -297,16 +272,48 @@ def test_a_bad_request_is_refused_and_counted(
     assert client.metric(f'promethios_refused_requests_total{{reason="{code}"}}') == before + 1
 
 
-def test_every_route_of_the_server_that_is_not_open_by_name_is_closed(client: Client, server: Any) -> None:
-    listed = re.search(r"closed routes: (.*)", server.log.read_text(encoding="utf-8"))
-    assert listed, "the server lists its closed routes when it starts"
-    closed = [tuple(pair.split()) for pair in listed.group(1).split(", ")]
-    assert {("POST", "/v1/messages"), ("POST", "/inference/v1/generate"), ("POST", "/invocations")} <= set(closed)
-    assert not {path for _, path in closed} & set(ROUTES)
-    for method, path in closed:
-        if method == "POST":
-            status, _, text = client.send(path, {"model": "promethios", "messages": [], "prompt": "x"})
-            assert (path, status, json.loads(text)["error"]["code"]) == (path, 404, "closed_route")
+@pytest.mark.parametrize("route", sorted(CLOSED))
+def test_a_closed_route_does_not_answer(client: Client, route: str) -> None:
+    method, path = route.split(" ")
+    request = urllib.request.Request(
+        client.url + path, b'{"model": "promethios"}' if method == "POST" else None, method=method
+    )
+    with pytest.raises(urllib.error.HTTPError) as refusal:
+        urllib.request.urlopen(request, timeout=60)
+    assert refusal.value.code == 404
+    if method != "HEAD":
+        assert json.loads(refusal.value.read())["error"]["code"] == "closed_route"
+
+
+def test_a_batch_is_told_what_to_do_instead(client: Client) -> None:
+    status, _, text = client.send(f"{CHAT}/batch", {"model": "promethios", "messages": [[]]})
+    assert status == 404
+    assert "send them apart" in json.loads(text)["error"]["message"]
+
+
+def test_a_draining_server_says_so_and_answers_until_the_end(client: Client, server: Any) -> None:
+    assert client.send("/ready")[0] == 200
+    drain_file = server.log.with_name("drain")
+    drain_file.touch()
+    try:
+        status, _, text = client.send("/ready")
+        assert (status, json.loads(text)) == (503, {"ready": False, "draining": True, "in_flight": 0})
+        status, headers, _ = client.send(CHAT, body(CHAT))
+        assert (status, headers["connection"]) == (200, "close")
+        assert client.metric("promethios_draining") == 1
+    finally:
+        drain_file.unlink()
+    assert client.send("/ready")[0] == 200
+
+
+def test_the_status_names_model_and_certificate(client: Client, server: Any) -> None:
+    from promethios.model.folder import weights_sha256
+
+    status = json.loads(client.send("/v1/governance")[2])
+    assert status["model"] == "promethios"
+    assert status["weights_sha256"] == weights_sha256(server.folder)
+    assert status["certificate"]["default_threshold"] == 0.9
+    assert status["lineage"] is None, "the folder was never exported"
 
 
 def test_requests_at_the_same_time_keep_their_own_telemetry(client: Client) -> None:
@@ -335,7 +342,7 @@ def test_a_client_that_leaves_in_mid_stream_leaves_nothing_running(client: Clien
     assert 0 < client.metric("vllm:generation_tokens_total") - before < 300
 
 
-@pytest.mark.parametrize("path", ["/health", "/v1/models", "/v1/governance", "/version"])
+@pytest.mark.parametrize("path", ["/health", "/ready", "/v1/models", "/v1/governance", "/version"])
 def test_the_routes_that_cannot_generate_answer(client: Client, path: str) -> None:
     assert client.send(path)[0] == 200
 

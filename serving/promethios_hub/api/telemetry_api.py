@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -37,7 +37,7 @@ async def write(body: Telemetry, request: Request, caller: TelemetrySender) -> d
     except TelemetryError as error:
         raise bad_request(str(error), "telemetry") from None
     readings = [
-        Reading(channel.name, reading.value, datetime.now(UTC) - timedelta(seconds=reading.age_s))
+        Reading(channel.name, reading.value, datetime.fromtimestamp(round(now - reading.age_s, 3), UTC))
         for channel, reading in document.state_at(now)
         if reading is not None
     ]

@@ -25,13 +25,13 @@ from promethios.errors import ConfigError, PromethiosError, nearest
 from promethios.ontology.governance_ontology import load_ontology
 from promethios.strict_yaml import load_yaml
 from promethios.telemetry.header import DECISIONS
-from promethios_serving.access.caller import SCOPES, Caller, TenantPolicy
+from promethios_serving.access.caller import SCOPES, Caller, Quota, TenantPolicy
 
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-_KEY_FIELDS: Final = ("id", "sha256", "tenant", "scopes")
-_POLICY_FIELDS: Final = tuple(field.name for field in fields(TenantPolicy))
-_COUNTS: Final = ("requests_per_minute", "tokens_per_minute", "concurrent_requests")
+_COUNTS: Final = tuple(field.name for field in fields(Quota))
+_KEY_FIELDS: Final = ("id", "sha256", "tenant", "scopes", *_COUNTS)
+_POLICY_FIELDS: Final = ("domain", "domains", "minimum_decision", *_COUNTS)
 _log: Final = logging.getLogger("promethios.access")
 
 
@@ -51,6 +51,10 @@ class AccessFile:
 
     def caller(self, key: str) -> Caller | None:
         """Return whose key this is, or None. A file that changed and is wrong leaves the last good one in force."""
+        return self.caller_by_hash(key_hash(key))
+
+    def caller_by_hash(self, digest: str) -> Caller | None:
+        """Return whose key has this hash, or None."""
         signature = self._look()
         if signature != self._signature:
             self._signature = signature
@@ -59,7 +63,7 @@ class AccessFile:
                 _log.info("%s read again: %d keys", self.path, len(self._callers))
             except ConfigError as error:
                 _log.error("the last good access file stays in force: %s", error)
-        return self._callers.get(key_hash(key))
+        return self._callers.get(digest)
 
     def _look(self) -> tuple[int, int, int] | None:
         try:
@@ -119,7 +123,11 @@ def _caller(entry: Any, place: str, policies: Mapping[str, TenantPolicy]) -> tup
         raise ConfigError(f"{place}.tenant: {tenant!r} is not among `tenants`{nearest(str(tenant), policies)}")
     policy = policies[tenant] if tenant is not None else TenantPolicy()
     return digest, Caller(
-        key_id=_name(entry.get("id"), f"{place}.id"), tenant=tenant, scopes=frozenset(scopes), policy=policy
+        key_id=_name(entry.get("id"), f"{place}.id"),
+        tenant=tenant,
+        scopes=frozenset(scopes),
+        policy=policy,
+        quota=_quota(entry, place),
     )
 
 
@@ -136,11 +144,20 @@ def _policy(tenant: Any, content: Any) -> TenantPolicy:
     minimum = given.get("minimum_decision")
     if minimum is not None and minimum not in DECISIONS:
         raise ConfigError(f"{place}.minimum_decision: {minimum!r} is no decision{nearest(str(minimum), DECISIONS)}")
-    for name in _COUNTS:
-        count = given.get(name, 0)
+    return TenantPolicy(
+        domain=given.get("domain"),
+        domains=frozenset(domains),
+        minimum_decision=minimum,
+        quota=_quota(given, place),
+    )
+
+
+def _quota(content: Mapping[str, Any], place: str) -> Quota:
+    given = {name: content.get(name, 0) for name in _COUNTS}
+    for name, count in given.items():
         if not isinstance(count, int) or isinstance(count, bool) or count < 0:
             raise ConfigError(f"{place}.{name} must be a whole number, 0 for no limit, not {count!r}")
-    return TenantPolicy(**{**given, "domains": frozenset(domains)})
+    return Quota(**given)
 
 
 def _mapping(content: Any, place: str, allowed: tuple[str, ...]) -> dict[str, Any]:

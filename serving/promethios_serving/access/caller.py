@@ -15,29 +15,37 @@ _KEY: Final = "promethios.caller"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TenantPolicy:
-    """What holds for all requests of a tenant; None and 0 mean that nothing is demanded.
+class Quota:
+    """How much a tenant, all its keys together, or one key may ask of one server process; 0 for no limit."""
 
-    domain: of requests that name none. domains: the only ones it may name; empty for any. minimum_decision: no request
-    is decided less carefully. Quotas count for each of its keys apart and in each server process apart.
-    """
-
-    domain: str | None = None
-    domains: frozenset[str] = frozenset()
-    minimum_decision: str | None = None
     requests_per_minute: int = 0
     tokens_per_minute: int = 0
     concurrent_requests: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TenantPolicy:
+    """What holds for all requests of a tenant.
+
+    domain: of requests that name none. domains: the only ones it may name; empty for any. minimum_decision: no request
+    is decided less carefully.
+    """
+
+    domain: str | None = None
+    domains: frozenset[str] = frozenset()
+    minimum_decision: str | None = None
+    quota: Quota = Quota()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """One caller: the id of its key (never the key), its tenant, what it may do and its tenant's policy."""
+    """One caller: the id of its key (never the key), its tenant, what it may do, its tenant's policy, its own quota."""
 
     key_id: str | None = None
     tenant: str | None = None
     scopes: frozenset[str] = frozenset()
     policy: TenantPolicy = TenantPolicy()
+    quota: Quota = Quota()
 
     def may(self, scope: Scope) -> bool:
         """Return whether the caller has a scope; `admin` has all of them."""

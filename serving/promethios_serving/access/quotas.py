@@ -1,4 +1,4 @@
-"""Quotas of a tenant, counted for each of its keys: requests and tokens a minute, and requests at the same time.
+"""Quotas of tenants and of keys: requests and tokens a minute, and requests at the same time.
 
 Token buckets in this process: a bucket holds a minute's worth and refills evenly, so a burst up to the quota passes and
 the long-run rate holds. Several replicas each count for themselves: divide a quota by their number, or let a gateway
@@ -9,23 +9,23 @@ from __future__ import annotations
 
 import math
 import time
-from collections import defaultdict
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from promethios_serving import metrics
-from promethios_serving.access.caller import Caller
+from promethios_serving.access.caller import Caller, Quota
 from promethios_serving.openai_errors import RequestRefused, send_refusal
 from promethios_serving.request_context import CURRENT
 
+UNLIMITED: Final = Quota()
 _SECONDS: Final = 60.0
 
 
 class Bucket:
-    """A token bucket. limit: what it holds, and what flows in a minute."""
+    """A token bucket. limit: what it holds, and what flows in a minute; 0 for one that nobody asks."""
 
     def __init__(self, limit: int, now: float) -> None:
         self.limit = limit
@@ -48,62 +48,83 @@ class Bucket:
         return max(0.0, level - self.level(now)) * _SECONDS / self.limit
 
 
+class Account:
+    """What one tenant or one key has used of its quota."""
+
+    def __init__(self, quota: Quota, now: float) -> None:
+        self.quota = quota
+        self.running = 0
+        self.requests = Bucket(quota.requests_per_minute, now)
+        self.tokens = Bucket(quota.tokens_per_minute, now)
+
+    def exceeded(self, now: float) -> tuple[str, float] | None:
+        """Return the limit that one more request would exceed, and for how many seconds; None when it may pass."""
+        if self.quota.concurrent_requests and self.running >= self.quota.concurrent_requests:
+            return "concurrent_requests", 1.0
+        if self.requests.limit and self.requests.level(now) < 1:
+            return "requests_per_minute", self.requests.seconds_until(1, now)
+        if self.tokens.limit and self.tokens.level(now) <= 0:
+            return "tokens_per_minute", self.tokens.seconds_until(1, now)
+        return None
+
+
 class Quotas:
     """ASGI middleware, inside GovernedRequests: 429 above a quota, and OpenAI's `x-ratelimit-*` headers."""
 
     def __init__(self, app: ASGIApp, clock: Callable[[], float] = time.monotonic) -> None:
         self.app = app
         self._clock = clock
-        self._requests: dict[str, Bucket] = {}
-        self._tokens: dict[str, Bucket] = {}
-        self._running: defaultdict[str, int] = defaultdict(int)
+        self._accounts: dict[tuple[str, str], Account] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
         request = CURRENT.get()
-        if request is None or request.caller.key_id is None:
+        accounts = [] if request is None else self._accounts_of(request.caller)
+        if request is None or not accounts:
             return await self.app(scope, receive, send)
-        caller, key = request.caller, request.caller.key_id
         try:
-            headers = self._admit(caller, key)
+            headers = self._admit(request.caller, accounts)
         except RequestRefused as refusal:
             return await send_refusal(send, refusal)
-        self._running[key] += 1
         try:
-            await self.app(scope, receive, _with_headers(send, headers))
+            return await self.app(scope, receive, _with_headers(send, headers))
         finally:
-            self._running[key] -= 1
-            if caller.policy.tokens_per_minute:
-                self._tokens[key].take(request.tokens, self._clock())
+            for account in accounts:
+                account.running -= 1
+                account.tokens.take(request.tokens, self._clock())
 
-    def _admit(self, caller: Caller, key: str) -> list[tuple[bytes, bytes]]:
+    def _accounts_of(self, caller: Caller) -> list[Account]:
+        """Return the accounts that pay for a caller's requests: its tenant's and its key's, where they have a limit."""
+        return [
+            self._account(kind, name, quota)
+            for kind, name, quota in (
+                ("tenant", caller.tenant, caller.policy.quota),
+                ("key", caller.key_id, caller.quota),
+            )
+            if name is not None and quota != UNLIMITED
+        ]
+
+    def _account(self, kind: str, name: str, quota: Quota) -> Account:
+        account = self._accounts.get((kind, name))
+        if account is None or account.quota != quota:
+            account = self._accounts[kind, name] = Account(quota, self._clock())
+        return account
+
+    def _admit(self, caller: Caller, accounts: Sequence[Account]) -> list[tuple[bytes, bytes]]:
         """Let a request in; returns the headers that tell where its quotas stand. Raises RequestRefused (429)."""
-        policy, now = caller.policy, self._clock()
-        if policy.concurrent_requests and self._running[key] >= policy.concurrent_requests:
-            raise _limited(caller, "concurrent_requests", policy.concurrent_requests, 1.0)
+        now = self._clock()
+        for account in accounts:
+            if exceeded := account.exceeded(now):
+                raise _limited(caller, account.quota, *exceeded)
+        for account in accounts:
+            account.running += 1
+            account.requests.take(1, now)
         headers: list[tuple[bytes, bytes]] = []
-        requests = _bucket(self._requests, key, policy.requests_per_minute, now)
-        tokens = _bucket(self._tokens, key, policy.tokens_per_minute, now)
-        if requests is not None and requests.level(now) < 1:
-            raise _limited(caller, "requests_per_minute", requests.limit, requests.seconds_until(1, now))
-        if tokens is not None and tokens.level(now) <= 0:
-            raise _limited(caller, "tokens_per_minute", tokens.limit, tokens.seconds_until(1, now))
-        if requests is not None:
-            requests.take(1, now)
-            headers += _headers(b"requests", requests, now)
-        if tokens is not None:
-            headers += _headers(b"tokens", tokens, now)
+        for kind in ("requests", "tokens"):
+            buckets = [bucket for account in accounts if (bucket := getattr(account, kind)).limit]
+            if buckets:
+                headers += _headers(kind.encode(), min(buckets, key=lambda bucket: bucket.level(now)), now)
         return headers
-
-
-def _bucket(buckets: MutableMapping[str, Bucket], key: str, limit: int, now: float) -> Bucket | None:
-    """Return a key's bucket, a new one when its limit changed; None without a limit."""
-    if not limit:
-        return None
-    bucket = buckets.get(key)
-    if bucket is None or bucket.limit != limit:
-        bucket = buckets[key] = Bucket(limit, now)
-    return bucket
 
 
 def _headers(kind: bytes, bucket: Bucket, now: float) -> list[tuple[bytes, bytes]]:
@@ -115,10 +136,10 @@ def _headers(kind: bytes, bucket: Bucket, now: float) -> list[tuple[bytes, bytes
     ]
 
 
-def _limited(caller: Caller, limit: str, allowed: int, seconds: float) -> RequestRefused:
+def _limited(caller: Caller, quota: Quota, limit: str, seconds: float) -> RequestRefused:
     metrics.RATE_LIMITED_REQUESTS.labels(tenant=caller.tenant or "none", limit=limit).inc()
     wait = max(1, math.ceil(seconds))
-    message = f"the quota of {allowed} {limit.replace('_', ' ')} is used up; try again in {wait} s"
+    message = f"the quota of {getattr(quota, limit)} {limit.replace('_', ' ')} is used up; try again in {wait} s"
     headers = ((b"retry-after", str(wait).encode()),)
     return RequestRefused(HTTPStatus.TOO_MANY_REQUESTS, "rate_limit_exceeded", message, headers=headers)
 

@@ -77,7 +77,6 @@ class Reviews:
             model=self._model,
         )
         await self._spool.put("reviews", record)
-        metrics.REVIEWS_SPOOLED.set(self._spool.waiting)
 
 
 @dataclass(frozen=True, slots=True)

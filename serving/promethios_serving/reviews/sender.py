@@ -74,11 +74,9 @@ class Sender:
         for kind in KINDS:
             while files := await asyncio.to_thread(self.spool.oldest, kind, MAX_BATCH, MAX_BATCH_BYTES):
                 await self._send(session, kind, files)
-        metrics.REVIEWS_SPOOLED.set(self.spool.waiting)
 
     async def _send(self, session: aiohttp.ClientSession, kind: str, files: list[Path]) -> None:
         """Send these documents and forget them, or put aside the one that the hub refuses. Raises HubAway."""
-        metrics.REVIEWS_SPOOLED.set(self.spool.waiting)
         documents = [await asyncio.to_thread(file.read_bytes) for file in files]
         body = b'{"%s": [%s]}' % (kind.encode(), b", ".join(documents))
         reason = await self._post(session, f"{self._url}/v1/{kind}", body)

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from promethios.errors import ConfigError
+from promethios_serving import metrics
 
 KINDS: Final = ("reviews", "outcomes")
 REJECTED: Final = "rejected"
@@ -75,11 +76,9 @@ class Spool:
         try:
             _write_safely(target, content)
         except OSError as error:
-            with self._lock:
-                self._bytes -= len(content)
+            self._count(0, -len(content))
             raise SpoolFull(f"{self.root} cannot be written: {error.strerror or error}") from None
-        with self._lock:
-            self._waiting += 1
+        self._count(1, 0)
 
     def oldest(self, kind: str, limit: int, max_bytes: int) -> list[Path]:
         """Return the files of the oldest documents of a kind: at most `limit`, of `max_bytes` together, at least one.
@@ -104,14 +103,13 @@ class Spool:
         size = sum(file.stat().st_size for file in files)
         for file in files:
             file.unlink()
-        with self._lock:
-            self._bytes -= size
-            self._waiting -= len(files)
+        self._count(-len(files), -size)
 
     def reject(self, file: Path, reason: str) -> Path:
         """Put a document aside that the hub will never take, with the reason. Returns where it is now."""
         target = file.parent.parent / REJECTED / f"{file.parent.name}-{file.name}"
-        _write_safely(target, json.dumps({"reason": reason, "document": json.loads(file.read_bytes())}).encode())
+        # not parsed: a document that a broken disk spoilt is refused, too
+        _write_safely(target, b'{"reason": %s, "document": %s}' % (json.dumps(reason).encode(), file.read_bytes()))
         self.remove([file])
         return target
 
@@ -126,7 +124,8 @@ class Spool:
                 continue
             if (lock := _locked(folder)) is not None:
                 self._locks[folder] = lock
-                self._count(folder)
+                sizes = [file.stat().st_size for kind in KINDS for file in (folder / kind).glob(f"*{_SUFFIX}")]
+                self._count(len(sizes), sum(sizes))
                 adopted.append(folder)
         return adopted
 
@@ -138,11 +137,11 @@ class Spool:
             os.close(lock)
         self._locks.clear()
 
-    def _count(self, folder: Path) -> None:
-        sizes = [file.stat().st_size for kind in KINDS for file in (folder / kind).glob(f"*{_SUFFIX}")]
+    def _count(self, documents: int, size: int) -> None:
         with self._lock:
-            self._waiting += len(sizes)
-            self._bytes += sum(sizes)
+            self._waiting += documents
+            self._bytes += size
+            metrics.REVIEWS_SPOOLED.set(self._waiting)
 
 
 def _made(folder: Path) -> int:

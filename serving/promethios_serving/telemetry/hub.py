@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from promethios.errors import TelemetryError
-from promethios.telemetry.state import GovernanceState
+from promethios.telemetry.state import GovernanceState, Reading
 from promethios_serving.telemetry.fetch import fetch
 from promethios_serving.telemetry.source import TelemetrySource, report
 from promethios_serving.telemetry.subject import EVERYBODY, Subject
@@ -24,8 +24,8 @@ MAX_SUBJECTS: Final = 100_000
 FORGOTTEN_AFTER_S: Final = 24 * 3600.0
 _MAX_PAGE_BYTES: Final = 8 * 1024 * 1024
 _MAX_PAGES: Final = 1000
-Readings = dict[str, Any]
-"""Channel to `value` and `at`, as GovernanceState.from_mapping takes them."""
+Readings = dict[str, tuple[float | str, float]]
+"""Channel to value and time (Unix seconds)."""
 
 
 class HubTelemetry:
@@ -54,10 +54,13 @@ class HubTelemetry:
         beneath = self._beneath.state(subject)
         if not known:
             return beneath
-        readings = {} if beneath is None else beneath.to_mapping()
+        newest: Readings = {}
         for layer in known:
-            readings |= layer
-        return GovernanceState.from_mapping(readings, now=time.time())
+            newest |= layer
+        now = time.time()
+        readings = {} if beneath is None else {c.name: r for c, r in beneath if r is not None}
+        readings |= {name: Reading(value, max(0.0, now - at)) for name, (value, at) in newest.items()}
+        return GovernanceState(**readings)
 
     async def refresh(self) -> None:
         """Fetch what is new, here and beneath."""
@@ -128,12 +131,11 @@ def _entry(entry: Any) -> tuple[Subject, Readings]:
     """Return whom an entry is about and what it says, with times in Unix seconds. Raises TelemetryError."""
     try:
         subject = Subject(**entry["subject"]).layers()[0]
-        readings = {
-            name: {"value": raw["value"], "at": _seconds(raw["at"])} for name, raw in entry["telemetry"].items()
-        }
+        news = dict(entry["telemetry"])
+        readings = {name: (reading["value"], _seconds(reading["at"])) for name, reading in news.items()}
     except (LookupError, TypeError, ValueError, AttributeError):
         raise TelemetryError("an entry is not the hub's") from None
-    GovernanceState.from_mapping(readings, now=time.time())
+    GovernanceState.from_mapping({name: {"value": v, "at": at} for name, (v, at) in readings.items()}, now=time.time())
     return subject, readings
 
 

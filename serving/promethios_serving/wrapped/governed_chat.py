@@ -39,6 +39,8 @@ from promethios_serving.wrapped.telemetry_policy import decide_on_telemetry
 from promethios_serving.wrapped.trial import TRIAL, Trial
 from promethios_serving.wrapped.upstream import CHAT, UPSTREAM, Upstream, read_reply
 
+_MAX_MODEL_NAME: Final = 100
+"""Of a name that the client chose, for logs and records."""
 _log: Final = logging.getLogger("promethios.wrapped")
 
 
@@ -75,7 +77,7 @@ class GovernedChat:
         state = governance_state(request, self._source)
         started = time.perf_counter()
         outcome = request.outcome = await self._decide(request, body, messages, state, upstream)
-        name = upstream.address.model or str(body.get("model"))
+        name = upstream.address.model or str(body.get("model"))[:_MAX_MODEL_NAME]
         record_decision(
             request,
             state,

@@ -94,7 +94,7 @@ class Upstream:
                 )
             except (aiohttp.ConnectionTimeoutError, aiohttp.ServerTimeoutError, TimeoutError):
                 raise _timeout() from None
-            except (aiohttp.ClientConnectorError, aiohttp.ServerDisconnectedError) as error:
+            except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
                 if is_last_try:
                     raise _unreachable(error) from None
             except (aiohttp.ClientError, OSError) as error:

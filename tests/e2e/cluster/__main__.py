@@ -28,7 +28,7 @@ def main() -> None:
         stop_all()
     else:
         binaries.build()
-        images.training_image()
+        images.built_images()
 
 
 def start(kind: str) -> None:

@@ -1,4 +1,4 @@
-"""Container images of the real cluster: single programs packed here, the training image built from its Dockerfile.
+"""Container images of the real cluster: single programs packed here, the others built from their Dockerfiles.
 
 No registry: images go straight into containerd's store, which is kept in the cache, layer by layer what is new.
 """
@@ -22,7 +22,9 @@ from tests.e2e.cluster.binaries import BIN, CACHE, cache_lock
 
 ROOT = Path(__file__).parents[3]
 BASE = "localhost/python:3.11-slim"
-TRAIN = f"promethios/train:{version('promethios')}"  # the tag that manifests/base names
+TAG = version("promethios")  # that manifests/base names, and the chart by default
+TRAIN = f"promethios/train:{TAG}"
+POSTGRESQL = "postgres:15"
 BUILDAH = ["buildah", f"--root={CACHE}/buildah", "--storage-driver=overlay"]
 DEBIAN = ["python3.11", "python3-pip", "python3.11-venv", "ca-certificates"]
 
@@ -91,28 +93,53 @@ def program_image(name: str, program: str, entrypoint: str) -> Image:
     return Image(name, manifest, {digest(config): config, digest(content): content})
 
 
-def training_image() -> Image:
-    """images/train/Dockerfile on a Debian base made here. Minutes the first time, later what changed."""
+def built_images() -> list[Image]:
+    """Ours from images/, on a Debian base made here, and a PostgreSQL. Minutes the first time, later what changed."""
     with cache_lock("images"):
         _base()
-        options = ["--layers", "--force-rm", "--format=oci", f"--build-arg=BASE={BASE}", f"--tag={TRAIN}"]
-        _buildah("bud", *options, *_machine_settings(), f"--file={ROOT}/images/train/Dockerfile", str(ROOT))
-        folder = CACHE / "train-image"
-        manifest_file = folder / "manifest.json"
-        identity = _buildah("images", "--quiet", "--no-trunc", TRAIN).strip()
-        if not manifest_file.exists() or json.loads(manifest_file.read_text())["config"]["digest"] != identity:
-            _buildah("push", "--disable-compression", TRAIN, f"dir:{folder}")
-        manifest = json.loads(manifest_file.read_text())
-        manifest.setdefault("mediaType", "application/vnd.oci.image.manifest.v1+json")
-        parts = [manifest["config"], *manifest["layers"]]
-        blobs: dict[str, bytes | Path] = {
-            part["digest"]: folder / part["digest"].removeprefix("sha256:") for part in parts
-        }
-        wanted = {path.name for path in blobs.values() if isinstance(path, Path)}
-        for path in folder.iterdir():
-            if len(path.name) == 64 and path.name not in wanted:
-                path.unlink()  # a layer of an earlier build
-        return Image(f"docker.io/{TRAIN}", manifest, blobs)
+        train = ROOT / "images/train/Dockerfile"
+        # The engine's on top of what training needs: it has torch already, gigabytes that are kept once.
+        _bud("train-dependencies", train, BASE, "--target=dependencies")
+        engine = ("--build-arg=REQUIREMENTS=serve-cpu.txt", "--build-arg=PACKAGES=libnuma1")
+        return [
+            _built(TRAIN, train, BASE),
+            _built(f"promethios/engine-cpu:{TAG}", ROOT / "images/engine/Dockerfile", "train-dependencies", *engine),
+            _built(f"promethios/hub:{TAG}", ROOT / "images/hub/Dockerfile", BASE),
+            _built(POSTGRESQL, Path(__file__).parent / "postgresql" / "Dockerfile", BASE),
+        ]
+
+
+def _bud(name: str, recipe: Path, base: str, *options: str) -> None:
+    """Build an image in buildah's store; the repository is the context of our own."""
+    always = ["--layers", "--force-rm", "--format=oci", f"--tag={name}", f"--build-arg=BASE={base}"]
+    context = ROOT if recipe.is_relative_to(ROOT / "images") else recipe.parent
+    _buildah("bud", *always, *options, *_machine_settings(), f"--file={recipe}", str(context))
+
+
+def _built(name: str, recipe: Path, base: str, *options: str) -> Image:
+    """An image from its Dockerfile, with its layers as files."""
+    _bud(name, recipe, base, *options)
+    folder = CACHE / "images" / name.replace("/", "-").partition(":")[0]
+    manifest_file = folder / "manifest.json"
+    identity = _buildah("images", "--quiet", "--no-trunc", name).strip()
+    if not manifest_file.exists() or json.loads(manifest_file.read_text())["config"]["digest"] != identity:
+        folder.mkdir(parents=True, exist_ok=True)
+        _buildah("push", "--disable-compression", name, f"dir:{folder}")
+    return _image_in(folder, name)
+
+
+def _image_in(folder: Path, name: str) -> Image:
+    """What buildah pushed into a folder."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest.setdefault("mediaType", "application/vnd.oci.image.manifest.v1+json")
+    parts = [manifest["config"], *manifest["layers"]]
+    blobs: dict[str, bytes | Path] = {part["digest"]: folder / part["digest"].removeprefix("sha256:") for part in parts}
+    wanted = {path.name for path in blobs.values() if isinstance(path, Path)}
+    for path in folder.iterdir():
+        if len(path.name) == 64 and path.name not in wanted:
+            path.unlink()  # a layer of an earlier build
+    repository = name if "/" in name else f"library/{name}"
+    return Image(f"docker.io/{repository}", manifest, blobs)
 
 
 def _base() -> None:

@@ -9,6 +9,7 @@ import json
 import re
 import urllib.parse
 import urllib.request
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from tests.e2e.cluster.control_plane import Component, Place
 
 COMPONENTS = Path(__file__).parents[3] / "manifests" / "components"
 PORT = 9090
+SERVING = {"job_name": "serving", "scrape_interval": "1s", "file_sd_configs": [{"files": ["serving.json"]}]}
 PORT_NAME = "__meta_kubernetes_pod_container_port_name"
 
 
@@ -32,7 +34,7 @@ def component(place: Place) -> Component:
     configuration = {
         "global": {"evaluation_interval": "1s"},
         "rule_files": ["rules.json"],
-        "scrape_configs": [scrape_job(monitor)],
+        "scrape_configs": [scrape_job(monitor), SERVING],
     }
     (folder / "prometheus.json").write_text(json.dumps(configuration))
     flags = [f"--config.file={folder}/prometheus.json", f"--storage.tsdb.path={folder}/data"]
@@ -66,7 +68,16 @@ def discover(cluster: Cluster) -> None:
             for port in container.get("ports", ()):
                 address = f"{pod['status']['podIP']}:{port['containerPort']}"
                 targets.append({"targets": [address], "labels": {**labels, PORT_NAME: port.get("name", "")}})
-    file = cluster.place.state / "prometheus" / "pods.json"
+    _write(cluster.place, "pods.json", targets)
+
+
+def watch(cluster: Cluster, addresses: Iterable[str]) -> None:
+    """Tell Prometheus of serving pods, as HOST:PORT, as it would learn of them from our ServiceMonitors."""
+    _write(cluster.place, "serving.json", [{"targets": list(addresses)}])
+
+
+def _write(place: Place, name: str, targets: list[dict[str, Any]]) -> None:
+    file = place.state / "prometheus" / name
     partial = file.with_suffix(".partial")
     partial.write_text(json.dumps(targets))
     partial.rename(file)
@@ -79,6 +90,11 @@ def _meta_label(name: str) -> str:
 def query(place: Place, expression: str) -> list[dict[str, Any]]:
     """The series of an instant query: [{"metric": labels, "value": [time, value]}]."""
     return _get(place, f"query?{urllib.parse.urlencode({'query': expression})}")["result"]  # type: ignore[no-any-return]
+
+
+def described(place: Place) -> set[str]:
+    """The metric families that some target describes, whether or not they have a sample yet."""
+    return set(_get(place, "metadata"))
 
 
 def rules(place: Place) -> list[dict[str, Any]]:

@@ -51,9 +51,9 @@ class RealCluster(Cluster):
 
 
 def start(*, owned: bool) -> RealCluster:
-    """Bring it up, operator ready and the training image loaded; warm about 30 s."""
+    """Bring it up, operator ready and our images loaded; warm about 30 s."""
     build()
-    train = images.training_image()
+    ours = images.built_images()
     store = CACHE / "containerd"
     store.mkdir(exist_ok=True)
     place = choose_place("real")
@@ -72,7 +72,7 @@ def start(*, owned: bool) -> RealCluster:
         on_failure.callback(up.stop)
         up.start(components, binds=node.binds(place, store), pods=True, exclusive=store, owned=owned)
         up.wait_for_api()
-        load_images(up, train, store)
+        load_images(up, ours, store)
         up.wait(lambda: node_is_ready(up), "the node is ready")
         up.kubectl("create", "namespace", training_operator.NAMESPACE)
         operator = training_operator.manifests(place, image=OPERATOR_IMAGE, init_container_image=images.TRAIN)
@@ -90,7 +90,7 @@ def s3_server(place: Place) -> Component:
     return Component(command, {"ROOT_ACCESS_KEY": S3_KEY, "ROOT_SECRET_KEY": S3_SECRET})
 
 
-def load_images(up: RealCluster, train: images.Image, store: Path) -> None:
+def load_images(up: RealCluster, ours: list[images.Image], store: Path) -> None:
     up.wait(lambda: up.processes("containerd"), "containerd runs")
     ctr = up.wait(lambda: answering(up), "containerd answers")
     programs = [
@@ -98,7 +98,7 @@ def load_images(up: RealCluster, train: images.Image, store: Path) -> None:
         images.program_image("localhost/coredns:1", "coredns", "/coredns"),
         images.program_image(OPERATOR_IMAGE, "training-operator", "/manager"),
     ]
-    images.load([*programs, train], ctr, store)
+    images.load([*programs, *ours], ctr, store)
 
 
 def answering(up: RealCluster) -> list[str]:

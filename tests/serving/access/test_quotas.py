@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from promethios_serving.access.caller import Caller, TenantPolicy
+from promethios_serving.access.caller import Caller, Quota, TenantPolicy
 from promethios_serving.access.quotas import Bucket, Quotas
 from promethios_serving.request_context import CURRENT, GovernedRequest
 
@@ -18,16 +18,16 @@ class Clock:
 
 
 class Client:
-    """Sends requests of one key through the middleware to an application that spends tokens."""
+    """Sends requests of a tenant's keys through the middleware to an application that spends tokens."""
 
-    def __init__(self, **policy: int) -> None:
+    def __init__(self, **quota: int) -> None:
         self.clock = Clock()
         self.tokens = 0
         self.entered = asyncio.Event()
         self.leave = asyncio.Event()
         self.leave.set()
         self.quotas = Quotas(self._answer, self.clock)
-        self.caller = Caller(key_id="app", tenant="acme", policy=TenantPolicy(**policy))
+        self.policy = TenantPolicy(quota=Quota(**quota))
 
     async def _answer(self, scope: Any, receive: Any, send: Any) -> None:
         request = CURRENT.get()
@@ -38,13 +38,14 @@ class Client:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b""})
 
-    async def ask(self) -> tuple[int, dict[str, str]]:
+    async def ask(self, key: str = "app", **quota: int) -> tuple[int, dict[str, str]]:
+        caller = Caller(key_id=key, tenant="acme", policy=self.policy, quota=Quota(**quota))
         sent: list[Any] = []
 
         async def send(message: Any) -> None:
             sent.append(message)
 
-        token = CURRENT.set(GovernedRequest(route="/v1/completions", caller=self.caller))
+        token = CURRENT.set(GovernedRequest(route="/v1/completions", caller=caller))
         try:
             await self.quotas({"type": "http"}, None, send)  # type: ignore[arg-type]
         finally:
@@ -101,3 +102,26 @@ def test_requests_at_the_same_time_are_limited_and_a_finished_one_makes_room() -
 
 def test_a_key_without_quotas_has_no_headers_of_them() -> None:
     assert asyncio.run(Client().ask()) == (200, {})
+
+
+def test_a_tenant_s_keys_share_its_quota() -> None:
+    async def run() -> None:
+        client = Client(requests_per_minute=2)
+        assert [(await client.ask(key))[0] for key in ("app", "batch", "app", "batch")] == [200, 200, 429, 429]
+
+    asyncio.run(run())
+
+
+def test_a_key_s_own_quota_holds_beside_its_tenant_s_and_the_tighter_one_is_shown() -> None:
+    async def run() -> None:
+        client = Client(requests_per_minute=3)
+        status, headers = await client.ask("narrow", requests_per_minute=1)
+        assert (status, headers["x-ratelimit-limit-requests"], headers["x-ratelimit-remaining-requests"]) == (
+            200,
+            "1",
+            "0",
+        )
+        assert (await client.ask("narrow", requests_per_minute=1))[0] == 429
+        assert [(await client.ask())[0] for _ in range(3)] == [200, 200, 429]  # the refused one cost its tenant nothing
+
+    asyncio.run(run())

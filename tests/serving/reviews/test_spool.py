@@ -128,3 +128,12 @@ def test_nothing_that_was_promised_is_lost_when_the_engine_is_killed(tmp_path: P
     assert set(promised) <= set(hub.taken)
     assert len(hub.taken) <= len(promised) + 1, "at most the one that was being written comes on top"
     assert set(hub.arrivals.values()) == {1}
+
+
+def test_a_document_that_a_broken_disk_spoilt_is_put_aside_like_any_other(spool: Spool) -> None:
+    spool.write("reviews", {"id": 1})
+    [file] = files(spool)
+    file.write_bytes(b"\x00\x00")
+    aside = spool.reject(file, "not JSON")
+    assert (files(spool), spool.waiting) == ([], 0)
+    assert b"not JSON" in aside.read_bytes()

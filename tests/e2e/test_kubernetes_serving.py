@@ -1,0 +1,282 @@
+"""helm install in a real cluster, on the model that was trained there: ask, review, learn; roll, kill, remove."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from openai import APIError, OpenAI
+
+from tests.e2e.cluster import jobs, prometheus
+from tests.e2e.cluster.jobs import JOB, Run
+from tests.e2e.cluster.real import RealCluster
+from tests.e2e.cluster.release import BIN, Release, claim, get_json, post_json, restricted_namespace
+
+pytestmark = pytest.mark.e2e
+
+CLIENTS = 8
+STREAMS = 200
+ESCALATE = {"extra_body": {"governance": {"telemetry": dict.fromkeys(("trust", "verify", "attest", "bound"), 0.01)}}}
+
+
+@pytest.fixture(scope="module")
+def release(real_cluster: RealCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Release]:
+    """The rehearsal, trained; then the chart on what it left on its volume."""
+    overlay = jobs.write_overlay(tmp_path_factory.mktemp("overlays") / "serving", "cpu-rehearsal", namespace="serving")
+    run = Run(real_cluster, JOB, "serving")
+    with run.applied(overlay):
+        run.wait_until_succeeded()
+        restricted_namespace(real_cluster, "serving")
+        installed = Release(real_cluster, "serving")
+        real_cluster.apply(claim("spool", "serving"))
+        installed.make_keys()
+        installed.install({"name": "promethios-training", "subPath": f"runs/{JOB}"}, "spool")
+        yield installed
+
+
+def client(release: Release, key: str = "app") -> OpenAI:
+    return OpenAI(base_url=f"{release.engine_url}/v1", api_key=release.keys[key], max_retries=0, timeout=120)
+
+
+def ask(release: Release, **more: Any) -> Any:
+    """An answer with the decision's headers."""
+    question = {"role": "user", "content": "May I take both tablets at once?"}
+    raw = client(release, more.pop("key", "app")).chat.completions.with_raw_response
+    return raw.create(model="promethios", messages=[question], max_tokens=8, **more)
+
+
+def test_the_pods_are_ready_and_helm_s_own_test_passes(release: Release) -> None:
+    assert [len(release.pods(part)) for part in ("engine", "hub", "postgresql")] == [1, 1, 1]
+    release.helm("test", release.name, "--timeout=180s")
+
+
+def test_openai_s_client_gets_an_answer_and_its_decision(release: Release) -> None:
+    reply = ask(release)
+    governance = json.loads(reply.text)["governance"]
+    assert governance["decision"] == reply.headers["x-promethios-decision"]
+    assert 0 <= governance["probability"] <= 1
+    assert reply.parse().choices[0].message.content is not None
+
+
+def test_a_stream_ends_with_its_decision(release: Release) -> None:
+    question = {"role": "user", "content": "Hello"}
+    stream = client(release).chat.completions.create(
+        model="promethios",
+        messages=[question],
+        max_tokens=16,
+        stream=True,  # type: ignore[list-item]
+    )
+    chunks = [chunk.model_dump() for chunk in stream]
+    assert chunks[-1]["governance"]["decision"]
+    assert [c for chunk in chunks for c in chunk["choices"] if c["finish_reason"]]
+
+
+def test_a_stranger_is_refused(release: Release) -> None:
+    with pytest.raises(APIError, match="API key"):
+        OpenAI(base_url=f"{release.engine_url}/v1", api_key="pk-none", max_retries=0).models.list()
+
+
+def escalated(release: Release) -> str:
+    """The id of a review: requests, with telemetry as bad as it can be, until one is handed to a person."""
+    sensor = {"subject": {}, "telemetry": dict.fromkeys(("trust", "verify", "attest", "bound"), 0.01)}
+    with release.forwarded("hub", 8080) as hub:
+        post_json(f"{hub}/v1/telemetry", release.keys["sensor"], sensor)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        governance = json.loads(ask(release).text)["governance"]
+        if governance["decision"] == "escalate":
+            assert governance["review_id"]
+            return str(governance["review_id"])
+    raise AssertionError("no request was escalated")
+
+
+def test_an_escalation_is_reviewed_and_becomes_training_data(release: Release, tmp_path: Path) -> None:
+    review_id = escalated(release)
+    with release.forwarded("hub", 8080) as hub:
+        review = release.cluster.wait(
+            lambda: found(lambda: get_json(f"{hub}/v1/reviews/{review_id}", release.keys["ann"])), "the hub has it"
+        )
+        assert review["decision"] == "escalate"
+        release.cluster.wait(
+            lambda: get_json(f"{hub}/v1/reviews/{review_id}", release.keys["ann"])["response"], "its answer is complete"
+        )
+        version = get_json(f"{hub}/v1/reviews/{review_id}", release.keys["ann"])["version"]
+        decision = {"version": version, "action": "override", "decision": "answer", "response": "Yes, with water."}
+        post_json(f"{hub}/v1/reviews/{review_id}/decide", release.keys["ann"], decision)
+        reply = get_json(f"{hub}/v1/reviews/{review_id}/reply", release.keys["app"])
+        assert (reply["decision"], reply["response"]) == ("answer", "Yes, with water.")
+        export = [
+            str(BIN / "promethios"),
+            "feedback",
+            "export",
+            "--hub",
+            hub,
+            "--output_dir",
+            str(tmp_path / "feedback"),
+        ]
+        environment = {"PROMETHIOS_HUB_KEY": release.keys["boss"], "PATH": "/usr/bin"}
+        subprocess.run(export, check=True, env=environment, capture_output=True)
+    lines = (tmp_path / "feedback" / "supervised.jsonl").read_text(encoding="utf-8").splitlines()
+    assert review_id in [json.loads(line)["id"] for line in lines]
+    assert starts_training(tmp_path)
+
+
+def found(look: Callable[[], Any]) -> Any:
+    """What `look` returns, or None as long as there is no such thing."""
+    try:
+        return look()
+    except urllib.error.HTTPError as error:
+        if error.code == 404:
+            return None
+        raise
+
+
+def starts_training(folder: Path) -> bool:
+    """Whether a training that learns from the feedback takes its first steps."""
+    promethios = [sys.executable, "-m", "promethios.cli"]
+    data = ["generate", "--output_dir", str(folder / "data"), "--num_examples", "200"]
+    subprocess.run([*promethios, *data], check=True, capture_output=True)
+    train = ["train", "--config", "nano", "--data_dir", str(folder / "data"), "--output_dir", str(folder / "model")]
+    train += ["--feedback_dir", str(folder / "feedback"), "--set", "training.max_steps=3"]
+    done = subprocess.run([*promethios, *train], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return (folder / "model" / "training_run.json").is_file()
+
+
+class Load:
+    """Clients that stream one answer after the other until they are told to stop; every answer's end is counted."""
+
+    def __init__(self, release: Release, clients: int) -> None:
+        self.release = release
+        self.ends: Counter[str] = Counter()
+        self.escalated: set[str] = set()
+        self.failures: list[str] = []
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(clients)]
+
+    def __enter__(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(timeout=200)
+
+    def _run(self) -> None:
+        engine = client(self.release)  # one connection pool each, kept alive as applications do
+        while not self._stop.is_set():
+            try:
+                end = self._stream(engine)
+            except Exception as error:  # noqa: BLE001 whatever it is, it is counted
+                end = "failed"
+                with self._lock:
+                    self.failures.append(f"{type(error).__name__}: {error}")
+                time.sleep(0.2)
+            with self._lock:
+                self.ends[end] += 1
+
+    def _stream(self, engine: OpenAI) -> str:
+        question = {"role": "user", "content": "Tell me about it"}
+        finished, governed = False, False
+        with engine.chat.completions.with_streaming_response.create(
+            model="promethios",
+            messages=[question],
+            max_tokens=60,
+            stream=True,  # type: ignore[list-item]
+        ) as response:
+            if response.headers["x-promethios-decision"] == "escalate":
+                with self._lock:
+                    self.escalated.add(response.headers["x-promethios-decision-id"])
+            for line in response.iter_lines():
+                if line.startswith("data: {"):
+                    chunk = json.loads(line.removeprefix("data: "))
+                    finished |= any(choice["finish_reason"] for choice in chunk.get("choices", []))
+                    governed |= "governance" in chunk
+        return "whole" if finished and governed else "cut"
+
+
+def test_a_rolling_restart_under_streaming_clients_cuts_no_answer_and_fails_no_request(release: Release) -> None:
+    before = {pod["metadata"]["name"] for pod in release.pods("engine")}
+    with Load(release, CLIENTS) as load:
+        release.cluster.wait(lambda: load.ends["whole"] > CLIENTS, "the clients stream", timeout=120)
+        release.kubectl("rollout", "restart", f"deployment/{release.name}-promethios-engine")
+        release.rolled_out(f"deployment/{release.name}-promethios-engine", timeout=500)
+        release.cluster.wait(lambda: sum(load.ends.values()) >= STREAMS, "enough answers", timeout=400)
+    after = {pod["metadata"]["name"] for pod in release.pods("engine")}
+    assert not before & after
+    assert load.ends == {"whole": load.ends["whole"]}, (load.ends, load.failures[:5])
+    assert load.ends["whole"] >= STREAMS
+
+
+def reviews_of(release: Release) -> Counter[str]:
+    """How often each review is in the hub."""
+    counted: Counter[str] = Counter()
+    with release.forwarded("hub", 8080) as hub:
+        for state in ("open", "done"):
+            after = 0
+            while after is not None:
+                page = get_json(f"{hub}/v1/reviews?state={state}&limit=200&after={after}", release.keys["ann"])
+                counted.update(item["id"] for item in page["data"])
+                after = page["next"]
+    return counted
+
+
+@pytest.mark.parametrize("part", ["hub", "postgresql", "engine"])
+def test_a_part_killed_under_load_loses_no_review_and_doubles_none(release: Release, part: str) -> None:
+    escalated(release)  # telemetry is bad, so that there are reviews to lose
+    [pod] = release.pods(part)
+    with Load(release, 2) as load:
+        release.cluster.wait(lambda: len(load.escalated) >= 3, "reviews are made", timeout=200)
+        release.kubectl("delete", "pod", pod["metadata"]["name"], "--grace-period=0", "--force", check=False)
+        if part == "engine":
+            release.rolled_out(f"deployment/{release.name}-promethios-engine", timeout=400)
+        count = len(load.escalated)
+        release.cluster.wait(lambda: len(load.escalated) >= count + 3, "reviews are made again", timeout=300)
+    for workload in ("statefulset/{}-promethios-postgresql", "deployment/{}-promethios-hub"):
+        release.rolled_out(workload.format(release.name))
+    release.cluster.wait(
+        lambda: load.escalated <= set(reviews_of(release)), "every review arrives", timeout=180, poll=3
+    )
+    assert set(reviews_of(release).values()) == {1}
+
+
+def test_prometheus_scrapes_every_metric_that_dashboards_and_alerts_name(release: Release) -> None:
+    from tests.helm.test_monitoring import DASHBOARDS, METRIC, SUFFIX, expressions, rules
+
+    wanted = {name for board in DASHBOARDS.values() for each in expressions(board) for name in METRIC.findall(each)}
+    wanted |= {name for rule in rules() for name in METRIC.findall(rule["expr"])}
+    ports = {"engine": 8000, "hub": 8080}
+    prometheus.watch(
+        release.cluster,
+        [f"{pod['status']['podIP']}:{port}" for part, port in ports.items() for pod in release.pods(part)],
+    )
+    place = release.cluster.place
+    release.cluster.wait(lambda: len(prometheus.query(place, "up{job='serving'} == 1")) == 2, "both are scraped")
+    series = {item["metric"]["__name__"] for item in prometheus.query(place, '{job="serving"}')}
+    known = series | prometheus.described(place)  # a counter with labels has no sample before its first event
+    assert {name for name in wanted if not {name, SUFFIX.sub("", name)} & known} == set()
+
+
+def test_an_upgrade_without_a_change_restarts_nothing_and_uninstall_leaves_nothing(release: Release) -> None:
+    def pods() -> set[str]:
+        return {pod["metadata"]["uid"] for part in ("engine", "hub", "postgresql") for pod in release.pods(part)}
+
+    before = pods()
+    release.upgrade()
+    assert pods() == before
+    release.helm("uninstall", release.name, "--wait", "--timeout=240s")
+    kinds = "deployments,statefulsets,services,pods,configmaps,networkpolicies,poddisruptionbudgets,serviceaccounts"
+    selector = f"--selector=app.kubernetes.io/instance={release.name}"
+    release.cluster.wait(lambda: release.kubectl("get", kinds, selector, "-o", "name") == "", "everything is gone")

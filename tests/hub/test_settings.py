@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from promethios.errors import ConfigError
+from promethios.hub import main
+from promethios_hub import metrics
+from promethios_hub.__main__ import main as serve
+from promethios_hub.settings import PREFIX, HubSettings
+
+README = (Path(__file__).parents[2] / "serving" / "promethios_hub" / "README.md").read_text(encoding="utf-8")
+
+
+def test_every_setting_is_documented_and_every_documented_one_exists() -> None:
+    documented = set(re.findall(r"^\| `(PROMETHIOS_HUB_\w+)", README, re.MULTILINE))
+    assert documented == {PREFIX + field.name.upper() for field in fields(HubSettings)}
+
+
+def test_every_metric_is_documented_and_every_documented_one_exists() -> None:
+    source = Path(metrics.__file__).read_text(encoding="utf-8")
+    documented = set(re.findall(r"^\| `(promethios_hub_\w+)", README, re.MULTILINE))
+    assert documented == set(re.findall(r'"(promethios_hub_\w+)"', source))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("PROMETHIOS_HUB_RETENTION_DAYS", "a week", "whole number"),
+        ("PROMETHIOS_HUB_REDACT", "perhaps", "0 or 1"),
+        ("PROMETHIOS_HUB_WEBHOOK_URL", "example.com", "https://"),
+        ("PROMETHIOS_HUB_WEBHOOK_SECRET", "whsec_QQ==", "PROMETHIOS_HUB_WEBHOOK_URL"),
+        ("PROMETHIOS_HUB_RETENTION_DAY", "7", "did you mean PROMETHIOS_HUB_RETENTION_DAYS"),
+    ],
+)
+def test_a_wrong_setting_is_refused_by_name(name: str, value: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(says)):
+        HubSettings.from_environment({name: value})
+
+
+def test_variables_of_kubernetes_and_of_engines_are_not_ours() -> None:
+    environment = {"PROMETHIOS_HUB_PORT_8080_TCP": "tcp://10.0.0.1:8080", "PROMETHIOS_HUB_URL": "http://hub:8080"}
+    assert HubSettings.from_environment(environment) == HubSettings()
+
+
+def test_a_hub_without_keys_is_not_opened_to_others(capsys: pytest.CaptureFixture[str]) -> None:
+    assert serve(["--host", "0.0.0.0"], {}) == 2
+    assert "PROMETHIOS_HUB_ACCESS_FILE" in capsys.readouterr().err
+
+
+def test_a_wrong_port_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--port", "99999"]) == 2
+    assert "--port 99999" in capsys.readouterr().err

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from tests.hub.conftest import MakeHub, key
+
+
+def write(hub: TestClient, subject: dict[str, str], **telemetry: Any) -> Any:
+    return hub.post("/v1/telemetry", json={"subject": subject, "telemetry": telemetry})
+
+
+def values(hub: TestClient, after: int = 0) -> dict[str, dict[str, Any]]:
+    data = hub.get("/v1/telemetry", params={"after": after}).json()["data"]
+    return {
+        "/".join(str(part) for part in entry["subject"].values()): {
+            channel: reading["value"] for channel, reading in entry["telemetry"].items()
+        }
+        for entry in data
+    }
+
+
+def test_the_newest_reading_of_each_channel_of_each_subject_is_kept(hub: TestClient) -> None:
+    write(hub, {"tenant": "acme"}, trust=0.4, emotion={"value": "CALM", "age_s": 3})
+    write(hub, {"tenant": "acme", "agent": "a", "session": "s"}, trust=0.9)
+    write(hub, {"tenant": "acme"}, trust=0.5)
+    write(hub, {"tenant": "acme"}, emotion={"value": "ANXIOUS", "age_s": 60})  # older than what is known
+    assert values(hub) == {"acme/None/None": {"trust": 0.5, "emotion": "CALM"}, "acme/a/s": {"trust": 0.9}}
+
+
+def test_a_reading_carries_its_own_time(hub: TestClient) -> None:
+    write(hub, {}, trust={"value": 0.4, "at": "2026-11-23T04:00:00Z"})
+    reading = hub.get("/v1/telemetry").json()["data"][0]["telemetry"]["trust"]
+    assert reading == {"value": 0.4, "at": "2026-11-23T04:00:00+00:00"}
+
+
+def test_a_change_after_the_cursor_is_never_missed(hub: TestClient) -> None:
+    write(hub, {"agent": "a"}, trust=0.1)
+    cursor = hub.get("/v1/telemetry").json()["next"]
+    write(hub, {"agent": "b"}, trust=0.2)
+    assert values(hub, cursor)["None/b/None"] == {"trust": 0.2}
+
+
+@pytest.mark.parametrize("telemetry", [{}, {"trust": "high"}, {"mood": 1}, {"emotion": {"value": "HAPPY"}}], ids=str)
+def test_malformed_telemetry_is_refused_whole(hub: TestClient, telemetry: dict[str, Any]) -> None:
+    reply = write(hub, {}, **{"verify": 0.5, **telemetry} if telemetry else {})
+    assert reply.status_code == 400, reply.text
+    assert values(hub) == {}
+
+
+def test_a_tenants_key_writes_its_own_tenant_only(make_hub: MakeHub, access_file: Path) -> None:
+    hub = make_hub(access_file=access_file)
+    headers = key("acme-telemetry")
+    body = {"telemetry": {"trust": 0.4}}
+    assert hub.post("/v1/telemetry", json=body, headers=headers).status_code == 200
+    other = {**body, "subject": {"tenant": "other"}}
+    assert hub.post("/v1/telemetry", json=other, headers=headers).status_code == 403
+    assert hub.post("/v1/telemetry", json=body, headers=key("acme-app")).status_code == 403
+    found = hub.get("/v1/telemetry", headers=key("engine")).json()["data"]
+    assert [entry["subject"]["tenant"] for entry in found] == ["acme"]
