@@ -26,7 +26,7 @@ train-full: setup ## Train nano on 60,000 examples seen once (half an hour), the
 
 .PHONY: images
 images: ## Build the images: make images REGISTRY=registry.example.com/team TAG=1 PUSH=1 (docker, podman or buildah)
-	REGISTRY="$(REGISTRY)" TAG="$(TAG)" scripts/build-images.sh
+	REGISTRY="$(REGISTRY)" TAG="$(TAG)" IMAGES="$(IMAGES)" scripts/build-images.sh
 
 ##@ Develop
 

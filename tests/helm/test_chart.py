@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from tests.e2e.cluster.binaries import BIN
 from tests.helm.rendered import CHART, SHAPES, helm, objects, one, pods
 
 ROOT = CHART.parents[1]
@@ -93,8 +97,6 @@ def test_every_pod_is_covered_by_default_deny_and_a_policy_of_its_own(values: Pa
     rendered = objects(values)
     policies = [each["spec"] for each in rendered if each["kind"] == "NetworkPolicy"]
     for name, labels, _ in pods(rendered):
-        if name.endswith("test-ask"):
-            continue
         covering = [each for each in policies if each["podSelector"]["matchLabels"].items() <= labels.items()]
         assert len(covering) == 2, name
         assert all("Ingress" in each["policyTypes"] for each in covering)
@@ -153,6 +155,32 @@ def test_rendering_twice_gives_the_same_bytes() -> None:
     assert first and first == second
 
 
+def test_helm_test_asks_with_the_key_it_is_given_and_as_a_stranger_without() -> None:
+    [spec] = [spec for name, _, spec in pods(objects(FULL)) if name.endswith("test-ask")]
+    assert spec["containers"][0]["env"][0]["valueFrom"]["secretKeyRef"] == {"name": "promethios", "key": "infer-key"}
+    [stranger] = [spec for name, _, spec in pods(objects(CPU)) if name.endswith("test-ask")]
+    assert "env" not in stranger["containers"][0]
+    for asks, refused in ((spec, False), (stranger, True)):
+        program = asks["containers"][0]["args"][0]
+        assert f"refused = {refused}" in program
+        compile(program, "ask", "exec")
+
+
+def test_each_replica_writes_an_audit_log_of_its_own() -> None:
+    container = one(objects(FULL), "Deployment", "engine")["spec"]["template"]["spec"]["containers"][0]
+    names = [variable["name"] for variable in container["env"]]
+    assert names.index("POD_NAME") < names.index("PROMETHIOS_AUDIT_LOG")
+    assert {"name": "PROMETHIOS_AUDIT_LOG", "value": "/audit/$(POD_NAME).jsonl"} in container["env"]
+
+
+def test_nobody_outside_the_namespace_reaches_the_api_by_default() -> None:
+    rendered = objects(CPU)
+    for part in ("engine", "hub"):
+        [rule] = one(rendered, "NetworkPolicy", f"promethios-{part}")["spec"]["ingress"]
+        outside = [peer["namespaceSelector"] for peer in rule["from"] if "namespaceSelector" in peer]
+        assert outside == [{"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}]
+
+
 def test_no_secret_is_made_or_written_out() -> None:
     assert not [each for each in objects(FULL) if each["kind"] == "Secret"]
     for _, _, spec in pods(objects(CPU)):
@@ -174,3 +202,11 @@ def test_the_example_of_the_readme_renders() -> None:
     assert command is not None
     words = command.group(1).replace("\\\n", " ").split()
     assert helm("template", "governed", str(CHART), *words).returncode == 0
+
+
+def test_the_suites_of_helm_unittest_pass() -> None:
+    program = shutil.which("helm-unittest", path=f"{BIN}{os.pathsep}{os.environ['PATH']}")
+    if program is None:
+        pytest.skip("no helm-unittest (go install github.com/helm-unittest/helm-unittest/cmd/helm-unittest@v1.1.2)")
+    done = subprocess.run([program, str(CHART)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr

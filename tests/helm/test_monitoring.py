@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from tests.helm.rendered import CHART, objects
+from tests.manifests.test_schemas import check
 
 SERVING = CHART.parents[1] / "serving"
 ALERTS = CHART / "alerts.yaml"
@@ -71,6 +72,10 @@ def test_every_rendered_alert_points_to_its_runbook() -> None:
     for name, rule in found.items():
         assert rule["annotations"]["runbook_url"].endswith(f"RUNBOOK.md#{name.lower()}")
         assert "$labels" in rule["annotations"]["summary"], "helm must leave Prometheus' templates alone"
+
+
+def test_the_rules_are_what_the_operator_takes() -> None:
+    check(next(each for each in objects(WATCHED) if each["kind"] == "PrometheusRule"))
 
 
 def test_the_dashboards_ask_for_metrics_that_exist_and_show_all_of_ours() -> None:

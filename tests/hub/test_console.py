@@ -150,3 +150,12 @@ def test_an_unknown_page_of_a_review_is_a_page_and_the_api_s_is_json(console: Te
     page = console.get("/console/reviews/gov-none")
     assert page.status_code == 404 and page.headers["content-type"].startswith("text/html")
     assert console.get("/v1/reviews/gov-none", headers=key("reviewer")).json()["error"]["code"] == "not_found"
+
+
+def test_a_handover_because_the_check_failed_shows_no_made_up_probability(console: TestClient) -> None:
+    signed_in(console)
+    record = review_record(9, probability=1.0, probabilities={}, uncertainty={})
+    assert console.post("/v1/reviews", json={"reviews": [record]}, headers=key("engine")).status_code == 200
+    page = console.get("/console/reviews/gov-000000000009").text
+    assert "Its check failed" in page and "Chance that a person" not in page
+    assert "Chance that a person" in console.get("/console/reviews/gov-000000000000").text

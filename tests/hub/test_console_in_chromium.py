@@ -96,15 +96,21 @@ def signed_in(context: BrowserContext, hub: HubProcess) -> Page:
     return page
 
 
+def press(page: Page, key: str) -> None:
+    """Press a key of the page's script, once that has run: a test is faster than any person."""
+    expect(page.locator("html.js")).to_be_attached()
+    page.keyboard.press(key)
+
+
 def test_a_reviewer_works_with_the_keyboard_alone(browser: Browser, hub: HubProcess) -> None:
     page = signed_in(browser.new_context(), hub)
-    page.keyboard.press("j")
+    press(page, "j")
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="Healthcare")).to_be_visible()
-    page.keyboard.press("a")
+    press(page, "a")
     expect(page.get_by_role("heading", name="Legal")).to_be_visible()
     assert (review(hub, 0)["action"], review(hub, 0)["reviewer"]) == ("approve", "ann")
-    page.keyboard.press("e")
+    press(page, "e")
     expect(page.get_by_label("The text as it should be")).to_be_focused()
     page.keyboard.press("Control+a")
     page.keyboard.type("Please ask your lawyer: area words.")
@@ -112,7 +118,7 @@ def test_a_reviewer_works_with_the_keyboard_alone(browser: Browser, hub: HubProc
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="Finance")).to_be_visible()
     assert review(hub, 1)["final_response"] == "Please ask your lawyer: area words."
-    page.keyboard.press("o")
+    press(page, "o")
     page.keyboard.press("Space")
     page.get_by_label("Your answer to the user").fill("Yes, you may.")
     page.get_by_role("button", name="Send your decision").press("Enter")

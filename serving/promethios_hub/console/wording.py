@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -52,10 +53,10 @@ def moment(value: datetime) -> str:
 
 
 def percent(share: float) -> str:
-    """Return a share in percent: whole numbers, and no 0 % for what is not nothing."""
+    """Return a share in percent: whole numbers, no 0 % for what is not nothing, and no line break before the sign."""
     if 0 < share < 0.01:
-        return "below 1 %"
-    return f"{share * 100:.0f} %"
+        return "below 1\N{NO-BREAK SPACE}%"
+    return f"{share * 100:.0f}\N{NO-BREAK SPACE}%"
 
 
 def level(probability: float) -> str:
@@ -117,3 +118,12 @@ def signed(value: float, unit: str) -> str:
     if unit == "share":
         return f"{value * 100:+.1f} points"
     return f"{value:+.3g} {unit}"
+
+
+def between(low: float, high: float, unit: str) -> str:
+    """Return the ends of a difference's interval; empty while there are too few sessions for one."""
+    if not math.isfinite(low):
+        return ""
+    if unit == "share":
+        low, high = low * 100, high * 100
+    return f"{low:+.3g} to {high:+.3g}"

@@ -75,6 +75,7 @@ MODULES = (
     Module("coredns", {"coredns": "."}),
     Module("versitygw", {"versitygw": "github.com/versity/versitygw/cmd/versitygw"}),
     Module("pause", {"pause": "."}),
+    Module("helm-unittest", {"helm-unittest": "github.com/helm-unittest/helm-unittest/cmd/helm-unittest"}),
 )
 
 

@@ -112,8 +112,10 @@ def built_images() -> list[Image]:
 def _bud(name: str, recipe: Path, base: str, *options: str) -> None:
     """Build an image in buildah's store; the repository is the context of our own."""
     always = ["--layers", "--force-rm", "--format=oci", f"--tag={name}", f"--build-arg=BASE={base}"]
-    context = ROOT if recipe.is_relative_to(ROOT / "images") else recipe.parent
-    _buildah("bud", *always, *options, *_machine_settings(), f"--file={recipe}", str(context))
+    ours = recipe.is_relative_to(ROOT / "images")
+    # A package of the other makes a certificate, where this machine's would be mounted for reading only.
+    settings = _machine_settings() if ours else []
+    _buildah("bud", *always, *options, *settings, f"--file={recipe}", str(ROOT if ours else recipe.parent))
 
 
 def _built(name: str, recipe: Path, base: str, *options: str) -> Image:
