@@ -11,7 +11,7 @@ fi
 
 # command=package
 needed=(ip=iproute2 containerd=containerd runc=runc buildah=buildah mmdebstrap=mmdebstrap nft=nftables iptables=iptables
-  conntrack=conntrack nsenter=util-linux prometheus=prometheus)
+  conntrack=conntrack nsenter=util-linux prometheus=prometheus chromium=chromium)
 missing=()
 for pair in "${needed[@]}"; do
   command -v "${pair%%=*}" >/dev/null || missing+=("${pair#*=}")

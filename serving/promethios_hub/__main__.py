@@ -11,16 +11,20 @@ import asyncio
 import logging
 import os
 import sys
+import time
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 import uvicorn
 
-from promethios.errors import ConfigError, PromethiosError
+from promethios.errors import ConfigError, PromethiosError, ServingError
 from promethios_hub.api.callers import LOCAL_HOSTS
 from promethios_hub.app import create_app
 from promethios_hub.database import database_url, migrate, open_database
 from promethios_hub.json_log import log_as_json
 from promethios_hub.settings import HubSettings
+
+_DATABASE_WAIT_S: Final = 60.0
 
 
 def main(argv: Sequence[str] | None = None, environment: Mapping[str, str] = os.environ) -> int:
@@ -40,7 +44,7 @@ def main(argv: Sequence[str] | None = None, environment: Mapping[str, str] = os.
             )
         app = create_app(settings)
         # now, for a message instead of a traceback; the application migrates as well, for other servers
-        asyncio.run(_migrate(settings))
+        asyncio.run(_migrate_when_there(settings))
     except PromethiosError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code
@@ -56,6 +60,20 @@ def main(argv: Sequence[str] | None = None, environment: Mapping[str, str] = os.
         server_header=False,
     )
     return 0
+
+
+async def _migrate_when_there(settings: HubSettings) -> None:
+    """Wait a while for a database that starts together with the hub. Raises ServingError when it does not come."""
+    deadline = time.monotonic() + _DATABASE_WAIT_S
+    while True:
+        try:
+            await _migrate(settings)
+            return
+        except ServingError as error:
+            if time.monotonic() > deadline:
+                raise
+            sys.stderr.write(f"waiting for the database: {error}\n")
+        await asyncio.sleep(2)
 
 
 async def _migrate(settings: HubSettings) -> int:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from operator import itemgetter
 from typing import Any, Final, Literal
 
-from sqlalchemy import ColumnElement, and_, case, func, select, update
+from sqlalchemy import ColumnElement, Date, String, and_, case, cast, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -280,7 +280,7 @@ class ReviewStore:
             ages = await counted(_age_label(now), is_open)
             decided = await connection.execute(
                 select(reviews.c.decision, reviews.c.action, func.count())
-                .where(reviews.c.decided_at >= first)
+                .where(reviews.c.decided_at >= first, reviews.c.state == "done")
                 .group_by(reviews.c.decision, reviews.c.action)
             )
             agreement = _agreement([tuple(row) for row in decided])
@@ -310,7 +310,7 @@ class ReviewStore:
 
     def _date(self, column: ColumnElement[Any]) -> ColumnElement[str]:
         if self._dialect == "postgresql":
-            return func.to_char(func.timezone("UTC", column), "YYYY-MM-DD")
+            return cast(cast(func.timezone("UTC", column), Date), String)  # faster than to_char
         return func.strftime("%Y-%m-%d", column)
 
 

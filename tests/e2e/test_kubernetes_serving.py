@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from openai import APIError, OpenAI
 
-from tests.e2e.cluster import jobs, prometheus
+from tests.e2e.cluster import console, jobs, prometheus
 from tests.e2e.cluster.jobs import JOB, Run
 from tests.e2e.cluster.real import RealCluster
 from tests.e2e.cluster.release import BIN, Release, claim, get_json, post_json, restricted_namespace
@@ -109,9 +109,8 @@ def test_an_escalation_is_reviewed_and_becomes_training_data(release: Release, t
         release.cluster.wait(
             lambda: get_json(f"{hub}/v1/reviews/{review_id}", release.keys["ann"])["response"], "its answer is complete"
         )
-        version = get_json(f"{hub}/v1/reviews/{review_id}", release.keys["ann"])["version"]
-        decision = {"version": version, "action": "override", "decision": "answer", "response": "Yes, with water."}
-        post_json(f"{hub}/v1/reviews/{review_id}/decide", release.keys["ann"], decision)
+        with console.signed_in(hub, release.keys["ann"]) as page:
+            console.override(page, hub, review_id, "answer", "Yes, with water.")
         reply = get_json(f"{hub}/v1/reviews/{review_id}/reply", release.keys["app"])
         assert (reply["decision"], reply["response"]) == ("answer", "Yes, with water.")
         export = [

@@ -210,3 +210,13 @@ def test_the_suites_of_helm_unittest_pass() -> None:
         pytest.skip("no helm-unittest (go install github.com/helm-unittest/helm-unittest/cmd/helm-unittest@v1.1.2)")
     done = subprocess.run([program, str(CHART)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_only_an_engine_for_gpus_asks_for_them() -> None:
+    def limits(values: Path, *settings: str) -> Any:
+        spec = one(objects(values, *settings), "Deployment", "engine")["spec"]["template"]["spec"]
+        return spec["containers"][0]["resources"]["limits"]
+
+    assert "nvidia.com/gpu" not in limits(CPU)
+    assert limits(MINIMAL)["nvidia.com/gpu"] == 1
+    assert limits(MINIMAL, "--set", "engine.gpus=4") == {"memory": "48Gi", "nvidia.com/gpu": 4}

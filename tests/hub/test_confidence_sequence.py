@@ -94,3 +94,9 @@ def test_the_width_is_that_of_the_published_formula() -> None:
         2 * (units * rho**2 + 1) / (units**2 * rho**2) * math.log(math.sqrt(units * rho**2 + 1) / 0.05)
     ) * math.sqrt(units)
     assert width_factor(units, 0.05) == pytest.approx(expected)
+
+
+def test_units_that_are_all_alike_prove_nothing() -> None:
+    none_failed = Sample.of([0.0] * 200)
+    assert difference_interval(none_failed, none_failed, 0.05).high == math.inf
+    assert mean_interval(none_failed, 0.05).high == math.inf

@@ -19,7 +19,8 @@ from typing import Final
 TIGHTEST_AT: Final = 1000
 """Units at which the sequence is tightest: about as many as an experiment of a week has."""
 FEWEST: Final = 30
-"""Units of an arm below which nothing is said: the theory is asymptotic."""
+"""Units of an arm below which nothing is said: the theory is asymptotic. Nor is anything said of units that are all
+alike, whose variance of 0 would make the interval a point: 0 failures of 200 do not prove that there are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ def width_factor(units: int, alpha: float) -> float:
 
 def mean_interval(sample: Sample, alpha: float) -> Interval:
     """Return the interval of a mean."""
-    if sample.count < FEWEST:
+    if sample.count < FEWEST or not sample.variance:
         return Interval(sample.mean, -math.inf, math.inf)
     reach = math.sqrt(sample.variance / sample.count) * width_factor(sample.count, alpha)
     return Interval(sample.mean, sample.mean - reach, sample.mean + reach)
@@ -65,7 +66,7 @@ def mean_interval(sample: Sample, alpha: float) -> Interval:
 def difference_interval(treatment: Sample, control: Sample, alpha: float) -> Interval:
     """Return the interval of the difference of two means, treatment minus control."""
     estimate = treatment.mean - control.mean
-    if min(treatment.count, control.count) < FEWEST:
+    if min(treatment.count, control.count) < FEWEST or not (treatment.variance and control.variance):
         return Interval(estimate, -math.inf, math.inf)
     error = math.sqrt(treatment.variance / treatment.count + control.variance / control.count)
     reach = error * width_factor(treatment.count + control.count, alpha)

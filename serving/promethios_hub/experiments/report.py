@@ -112,7 +112,7 @@ def _verdict(metric: Metric, difference: Interval | None) -> str:
     if difference is None:
         return ""
     if math.isinf(difference.low):
-        return "too few sessions to say anything yet"
+        return "too few sessions, or too much alike, to say anything yet"
     if difference.low <= 0 <= difference.high:
         return "no difference shown so far"
     direction = "higher" if difference.low > 0 else "lower"

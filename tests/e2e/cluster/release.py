@@ -79,6 +79,7 @@ class Release:
                 "image": {"repository": "promethios/engine-cpu", "tag": TAG},
                 "model": {"persistentVolumeClaim": model},
                 "resources": {"requests": {"cpu": "200m", "memory": "2Gi"}, "limits": {"memory": "6Gi"}},
+                "gpus": 0,
                 "shmSize": "1Gi",
                 "vllmArguments": ["--max-num-seqs=16"],
                 "spool": {"existingClaim": spool},

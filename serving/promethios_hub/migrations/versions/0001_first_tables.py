@@ -123,5 +123,11 @@ def _reviews() -> None:
     op.create_index("reviews_by_state_and_domain", "reviews", ["state", "domain", "number"])
     op.create_index("reviews_by_arrival", "reviews", ["arrived_at"])
     op.create_index("reviews_by_decision_time", "reviews", ["decided_at"])
+    for name, columns, condition in (
+        ("open_reviews", ["state", "arrived_at", "domain"], "state != 'done'"),
+        ("settled_reviews", ["decided_at", "decision", "action", "arrived_at"], "state = 'done'"),
+    ):
+        where = sa.text(condition)
+        op.create_index(name, "reviews", columns, postgresql_where=where, sqlite_where=where)
     for statement in _SEARCH[op.get_bind().dialect.name]:
         op.execute(statement)
