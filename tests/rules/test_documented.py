@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 COMMANDS = (ROOT / "promethios" / "README.md").read_text(encoding="utf-8")
 SERVING_FOLDER = ROOT / "serving" / "promethios_serving"
 SERVING = ROOT / "serving" / "README.md"
+HUB_FOLDER = ROOT / "serving" / "promethios_hub"
 TRAINING_FOLDER = ROOT / "promethios" / "training"
 ALL_READMES = [ROOT / "README.md", *(ROOT / "promethios").rglob("README.md"), *(ROOT / "serving").rglob("README.md")]
 METRIC_KINDS = {"Counter", "Gauge", "Histogram", "Summary", "Info", "Enum"}
@@ -57,8 +58,12 @@ def metric_names(module: Path) -> set[str]:
 
 @pytest.mark.parametrize(
     ("module", "document"),
-    [(SERVING_FOLDER / "metrics.py", SERVING), (TRAINING_FOLDER / "metrics.py", TRAINING_FOLDER / "README.md")],
-    ids=["serving", "training"],
+    [
+        (SERVING_FOLDER / "metrics.py", SERVING),
+        (HUB_FOLDER / "metrics.py", HUB_FOLDER / "README.md"),
+        (TRAINING_FOLDER / "metrics.py", TRAINING_FOLDER / "README.md"),
+    ],
+    ids=["serving", "hub", "training"],
 )
 def test_every_metric_is_documented_and_every_documented_one_exists(module: Path, document: Path) -> None:
     documented = set(re.findall(r"^\| `(promethios_\w+)", document.read_text(encoding="utf-8"), re.MULTILINE))
