@@ -30,6 +30,7 @@ from typing import Any
 import checkpoints
 import cluster
 import gateways
+import hub
 import wrapper
 
 ROOT = Path(__file__).parents[1]
@@ -268,6 +269,7 @@ BENCHMARKS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "checkpoints": checkpoints.measure,
     "cluster": cluster.measure,
     "gateways": gateways.measure,
+    "hub": lambda _: hub.measure(),
     "demo": demo,
 }
 

@@ -57,23 +57,30 @@ async def route(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": _ANSWER})
 
 
-def wrapped(folder: Path) -> Any:
-    """Return the application with the wrapper's pieces around it, as the wrapper puts them."""
-    from promethios_serving.access.access_file import AccessFile
-    from promethios_serving.access.authenticate import Authenticate
-    from promethios_serving.access.quotas import Quotas
-    from promethios_serving.governance_response import GovernanceResponse
-    from promethios_serving.governed_requests import GovernedRequests
-    from promethios_serving.in_flight import InFlight
-    from promethios_serving.request_body import BodyLimit
-    from promethios_serving.route_allowlist import RouteAllowlist, needed_scope
+def application(folder: Path | None) -> Any:
+    """Return a FastAPI application with the route, as vLLM's is one; with a folder, as the wrapper leaves it."""
+    from fastapi import FastAPI
+    from starlette.routing import Route
 
-    app: Any = GovernanceResponse(route, expose="full")
-    app = Quotas(app)
-    app = GovernedRequests(app, default_domain="healthcare", telemetry_key=None)
-    app = RouteAllowlist(BodyLimit(app, max_bytes=4 << 20))
-    app = Authenticate(app, AccessFile(folder / "access.yaml"), needed_scope)
-    return InFlight(app, folder / "drain", is_up=lambda _: True)
+    app = FastAPI(routes=[Route("/v1/chat/completions", _Endpoint(), methods=["POST"])])
+    if folder is not None:
+        from promethios_serving.promethios_governance_inference_wrapper import InferenceWrapper
+
+        settings = {
+            "ACCESS_FILE": folder / "access.yaml",
+            "DEFAULT_DOMAIN": "healthcare",
+            "DRAIN_FILE": folder / "drain",
+        }
+        os.environ |= {f"PROMETHIOS_{name}": str(value) for name, value in settings.items()}
+        InferenceWrapper().attach_router(app)
+    return app
+
+
+class _Endpoint:
+    """`route`, as an object: Starlette takes a plain function for one of another kind."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await route(scope, receive, send)
 
 
 def added_latency() -> dict[str, Any]:
@@ -137,7 +144,7 @@ def _server(which: str, folder: str) -> Iterator[http.client.HTTPConnection]:
 def _serve(which: str, folder: Path, port: int) -> None:
     import uvicorn
 
-    app = wrapped(folder) if which == "wrapped" else route
+    app = application(folder if which == "wrapped" else None)
     uvicorn.run(app, port=port, loop="uvloop", http="httptools", lifespan="off", access_log=False, log_level="warning")
 
 

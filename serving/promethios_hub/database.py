@@ -15,6 +15,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from promethios.errors import ConfigError, ServingError
 
 _DRIVERS: Final = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg", "sqlite": "sqlite+aiosqlite"}
+_NOT_FOR_EVER: Final = {
+    "connect_timeout": 5,
+    "tcp_user_timeout": 10_000,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+}
+"""Of libpq: a server whose address is gone (a pod that was moved) answers nothing at all, for a quarter of an hour."""
 _MIGRATION_LOCK: Final = 0x70726F6D
 """Key of PostgreSQL's advisory lock: of several hubs that start at once, one migrates and the others wait."""
 
@@ -38,7 +46,9 @@ def open_database(url: URL, *, pool_size: int = 10) -> AsyncEngine:
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
         return engine
     # pre-ping: a database that was restarted costs a new connection, not a failed request
-    return create_async_engine(url, pool_size=pool_size, max_overflow=0, pool_timeout=10, pool_pre_ping=True)
+    return create_async_engine(
+        url, pool_size=pool_size, max_overflow=0, pool_timeout=10, pool_pre_ping=True, connect_args=_NOT_FOR_EVER
+    )
 
 
 async def migrate(engine: AsyncEngine) -> None:

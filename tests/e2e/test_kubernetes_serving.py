@@ -68,13 +68,8 @@ def test_openai_s_client_gets_an_answer_and_its_decision(release: Release) -> No
 
 
 def test_a_stream_ends_with_its_decision(release: Release) -> None:
-    question = {"role": "user", "content": "Hello"}
-    stream = client(release).chat.completions.create(
-        model="promethios",
-        messages=[question],
-        max_tokens=16,
-        stream=True,  # type: ignore[list-item]
-    )
+    messages = [{"role": "user", "content": "Hello"}]
+    stream = client(release).chat.completions.create(model="promethios", messages=messages, max_tokens=16, stream=True)
     chunks = [chunk.model_dump() for chunk in stream]
     assert chunks[-1]["governance"]["decision"]
     assert [c for chunk in chunks for c in chunk["choices"] if c["finish_reason"]]
@@ -130,11 +125,11 @@ def test_an_escalation_is_reviewed_and_becomes_training_data(release: Release, t
 
 
 def found(look: Callable[[], Any]) -> Any:
-    """What `look` returns, or None as long as there is no such thing."""
+    """What `look` returns, or None as long as there is no such thing, or no database behind the hub."""
     try:
         return look()
     except urllib.error.HTTPError as error:
-        if error.code == 404:
+        if error.code in (404, 503):
             return None
         raise
 
@@ -187,14 +182,10 @@ class Load:
                 self.ends[end] += 1
 
     def _stream(self, engine: OpenAI) -> str:
-        question = {"role": "user", "content": "Tell me about it"}
+        messages = [{"role": "user", "content": "Tell me about it"}]
         finished, governed = False, False
-        with engine.chat.completions.with_streaming_response.create(
-            model="promethios",
-            messages=[question],
-            max_tokens=60,
-            stream=True,  # type: ignore[list-item]
-        ) as response:
+        create = engine.chat.completions.with_streaming_response.create
+        with create(model="promethios", messages=messages, max_tokens=60, stream=True) as response:
             if response.headers["x-promethios-decision"] == "escalate":
                 with self._lock:
                     self.escalated.add(response.headers["x-promethios-decision-id"])
@@ -232,13 +223,29 @@ def reviews_of(release: Release) -> Counter[str]:
     return counted
 
 
-@pytest.mark.parametrize("part", ["hub", "postgresql", "engine"])
-def test_a_part_killed_under_load_loses_no_review_and_doubles_none(release: Release, part: str) -> None:
-    escalated(release)  # telemetry is bad, so that there are reviews to lose
+def killed(release: Release, part: str) -> None:
+    """kill -9, as by the kernel when memory is short; the container starts again."""
     [pod] = release.pods(part)
+    release.kill(pod)
+
+
+def lost(release: Release, part: str) -> None:
+    """Without a word, as with its node; another pod takes its place."""
+    [pod] = release.pods(part)
+    release.kill(pod)
+    release.kubectl("delete", "pod", pod["metadata"]["name"], "--grace-period=0", "--force")
+
+
+@pytest.mark.parametrize(
+    ("part", "disturb"), [("hub", killed), ("postgresql", killed), ("engine", killed), ("engine", lost)]
+)
+def test_no_review_is_lost_and_none_doubled_when_under_load(
+    release: Release, part: str, disturb: Callable[[Release, str], None]
+) -> None:
+    escalated(release)  # telemetry is bad, so that there are reviews to lose
     with Load(release, 2) as load:
         release.cluster.wait(lambda: len(load.escalated) >= 3, "reviews are made", timeout=200)
-        release.kubectl("delete", "pod", pod["metadata"]["name"], "--grace-period=0", "--force", check=False)
+        disturb(release, part)
         if part == "engine":
             release.rolled_out(f"deployment/{release.name}-promethios-engine", timeout=400)
         count = len(load.escalated)

@@ -11,10 +11,12 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from tests.e2e.cluster.cluster import Cluster
 from tests.e2e.cluster.images import POSTGRESQL, TAG
@@ -164,6 +166,14 @@ class Release:
         selector = f"--selector=app.kubernetes.io/component={part},app.kubernetes.io/instance={self.name}"
         found = self.cluster.items("pods", selector, f"--namespace={self.namespace}")
         return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
+
+    def kill(self, pod: dict[str, Any]) -> None:
+        """kill -9 of everything in a pod's containers."""
+        for process in psutil.process_iter(["name"]):
+            with suppress(psutil.Error, OSError):  # it ended while we looked
+                inside = f"/pod{pod['metadata']['uid']}/" in Path(f"/proc/{process.pid}/cgroup").read_text()
+                if inside and process.info["name"] != "pause":  # that one holds the pod's namespaces
+                    process.kill()
 
 
 def answers(url: str) -> bool:
