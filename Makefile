@@ -33,7 +33,7 @@ images: ## Build the images: make images REGISTRY=registry.example.com/team TAG=
 .PHONY: test
 test: lint ## Lint, types, unit tests, and integration with real DeepSpeed, vLLM, PostgreSQL, Chromium and Prometheus
 	scripts/system-packages.sh test
-	$(BIN)/python -m pytest -m "not e2e"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not e2e" -n 2 --dist loadfile
 
 .PHONY: e2e
 e2e: setup ## Training in a real Kubernetes cluster, made here and removed again (root; 20 minutes of Go builds once)
