@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import signal
 import socket
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from typing import Any
 
 import psutil
 
+from tests.e2e.cluster.binaries import BIN as PROGRAMS
 from tests.e2e.cluster.cluster import Cluster
 from tests.e2e.cluster.images import POSTGRESQL, TAG
 from tests.e2e.cluster.real import RealCluster
@@ -141,25 +141,26 @@ class Release:
 
     @contextmanager
     def forwarded(self, part: str, port: int) -> Iterator[str]:
-        """URL of a Service through kubectl port-forward."""
+        """URL of a Service through kubectl port-forward, once a pod behind it is ready."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             local = probe.getsockname()[1]
-        from tests.e2e.cluster.binaries import BIN as PROGRAMS
+        command = [str(PROGRAMS / "kubectl"), f"--kubeconfig={self.cluster.kubeconfig}"]
+        command += [f"--namespace={self.namespace}", "port-forward", f"service/{self.name}-promethios-{part}"]
+        tries: list[subprocess.Popen[bytes]] = []
 
-        command = [
-            str(PROGRAMS / "kubectl"),
-            f"--kubeconfig={self.cluster.kubeconfig}",
-            f"--namespace={self.namespace}",
-        ]
-        command += ["port-forward", f"service/{self.name}-promethios-{part}", f"{local}:{port}"]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        def reached() -> bool:
+            if not tries or tries[-1].poll() is not None:  # it ends when its pod does
+                silent = subprocess.DEVNULL
+                tries.append(subprocess.Popen([*command, f"{local}:{port}"], stdout=silent, stderr=silent))
+            return answers(f"http://127.0.0.1:{local}/ready")
+
         try:
-            self.cluster.wait(lambda: answers(f"http://127.0.0.1:{local}/health"), f"{part} is reached", timeout=60)
+            self.cluster.wait(reached, f"{part} is reached", timeout=120)
             yield f"http://127.0.0.1:{local}"
         finally:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
+            tries[-1].kill()
+            tries[-1].wait()
 
     def pods(self, part: str) -> list[dict[str, Any]]:
         """The pods of a part that are not about to end."""
