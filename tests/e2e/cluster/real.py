@@ -18,7 +18,7 @@ from tests.e2e.cluster.cluster import NODE, Cluster, choose_place, storage_class
 from tests.e2e.cluster.control_plane import Component, Place
 
 OBJECTS = Path(__file__).parent / "objects"
-VOLUMES = 8
+VOLUMES = 16
 S3_PORT = 9000
 S3_KEY, S3_SECRET = "promethios", "promethios-e2e"
 BUCKET = "training"
