@@ -89,6 +89,7 @@ def answered(connection: http.client.HTTPConnection) -> tuple[bytes, str | None]
 
 @pytest.fixture
 def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
+    metrics.REVIEWS_SPOOLED.set(0)  # other tests of this process have spools, too
     drain_file = tmp_path / "drain"
     drain_file.touch()  # of a server before this one
     monkeypatch.setenv("PROMETHIOS_DRAIN_FILE", str(drain_file))
