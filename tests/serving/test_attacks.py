@@ -424,4 +424,7 @@ def test_no_cutting_of_a_text_gets_a_tag_past_the_redactor(pieces: list[str], rn
     redactor = TagRedactor()
     parts = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
     shown = "".join(redactor.feed(part, final=index == len(parts) - 1) for index, part in enumerate(parts))
-    assert shown == TAG_TEXT.sub("", text), "the same as from the whole text"
+    while (without := TAG_TEXT.sub("", text)) != text:
+        text = without
+    assert shown == text, "the same as from the whole text, removed as long as there is a tag"
+    assert not TAG_TEXT.search(shown)
