@@ -28,12 +28,18 @@ QUALITY = {
 }
 """What the table says of each recorded number: its 95 % interval, or over several seeds the mean [least, most]."""
 COUNTS = ("attacks that succeed", "responses that show a raw metric")
+GATEWAYS = {
+    "promethios": "wrapped mode",
+    "promethios_self_check": "wrapped mode, self-check",
+    "litellm": "LiteLLM proxy",
+    "nemo_guardrails_self_check": "NeMo Guardrails, self-check",
+}
 BASELINES = ("Gradient boosting on tags", "TF-IDF on text + tags", "Ceiling: the generator's posterior")
 
 
 def table() -> str:
     """Return the Markdown table."""
-    rows = [*_quality(), *_speed(), *_kubernetes()]
+    rows = [*_quality(), *_speed(), *_kubernetes(), *_hub(), *_gateways()]
     width = max(len(what) for what, _, _ in rows)
     lines = [f"| {what:<{width}} | {value} | `{command}` |" for what, value, command in rows]
     return "\n".join([f"| {'what':<{width}} | measured | command |", "|---|---|---|", *lines])
@@ -116,6 +122,42 @@ def _speed() -> list[tuple[str, str, str]]:
             serving_command,
         ),
         ("- 64 tokens, 8 clients", f"{busy['added_ms']:.0f} ms ({busy['ratio']:.2f}x)", serving_command),
+    ]
+
+
+def _hub() -> list[tuple[str, str, str]]:
+    hub, command = _read("hub")
+    single, batches = hub["one_review_a_request"], hub["batches"]
+    pages = {name: page for name, page in hub["pages_ms"].items() if name.startswith("console: ")}
+    slowest = max(pages, key=lambda name: pages[name]["p50"])
+    return [
+        (
+            "Hub, PostgreSQL: reviews a second taken in",
+            f"{single['reviews_per_s']:,} one a request; {batches['reviews_per_s']:,} in batches",
+            command,
+        ),
+        (
+            f"- console with {hub['reviews_stored']:,} reviews",
+            f"queue {pages['console: queue']['p50']:.0f} ms; slowest page ({slowest.removeprefix('console: ')})"
+            f" {pages[slowest]['p50']:.0f} ms",
+            command,
+        ),
+    ]
+
+
+def _gateways() -> list[tuple[str, str, str]]:
+    gateways, command = _read("gateways")
+    latency = gateways["latency_ms_concurrency_1"]
+    rates = next(numbers for name, numbers in gateways.items() if name.startswith("throughput"))
+    return [
+        (
+            f"In front of the same mock: {GATEWAYS[name]}",
+            f"adds {latency[name]['added_p50']:.1f} ms (p99 {latency[name]['added_p99']:.1f});"
+            f" {rates[name]['requests_per_second_of_one_core']:,.0f} requests/s per core;"
+            f" {gateways['streams'][name]['stall_free']} streams",
+            command,
+        )
+        for name in GATEWAYS
     ]
 
 
