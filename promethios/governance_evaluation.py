@@ -36,6 +36,7 @@ from promethios.evaluation.certificate_fit import CertificationSample
 from promethios.evaluation.chat_baseline import ChatBaseline
 from promethios.evaluation.console import console_table
 from promethios.evaluation.decisions import Baseline
+from promethios.evaluation.domain_probe import Logits, domain_probe_measures, fitted_level
 from promethios.evaluation.evaluation_data import EvaluationData, read_evaluation_data
 from promethios.evaluation.external_sets import evaluation as external_sets
 from promethios.evaluation.files import write_atomically
@@ -208,10 +209,17 @@ def _evaluate(
     fit, certify = data.calibration.fit, data.calibration.certify
     scores = _scores(model, {"fit": fit, "certify": certify, **data.test_sets, **probes.sets()}, progress)
 
+    domains = _probed(model, {"fit": fit, **data.test_sets})
+
     progress.step(f"calibrating on {len(fit):,} examples, certifying on {len(certify):,}")
     dataset = dataset_sha256(args.data_dir)
     calibration, certificate = write_calibration_and_certificate(
-        args.model_path, dataset, data.calibration, fit_scores=scores["fit"], certify_scores=scores["certify"]
+        args.model_path,
+        dataset,
+        data.calibration,
+        fit_scores=scores["fit"],
+        certify_scores=scores["certify"],
+        domain_probe_level=fitted_level(domains.get("fit"), fit),
     )
     systems, chat = _systems(data, folders, endpoint, dataset, progress)
     sets = _decided(data, scores, calibration, systems, chat, args.seed)
@@ -236,6 +244,9 @@ def _evaluate(
             reference=reference,
             ceilings=_read_ceilings(args.data_dir),
             provenance=_provenance(args, calibration),
+            domain_probe=domain_probe_measures(domains, data.test_sets, calibration.domain_probe_level, args.seed)
+            if domains
+            else None,
             self_questioning=self_questioning,
             notes=[*data.notes, *([chat.note()] if chat and chat.num_unreadable else [])],
         )
@@ -250,6 +261,14 @@ def _scores(model: LoadedModel, sets: Mapping[str, list[Example]], progress: Pro
     scores = np.asarray(score_examples(model, [example for examples in sets.values() for example in examples]))
     ends = np.cumsum([len(examples) for examples in sets.values()])
     return dict(zip(sets, np.split(scores.astype(np.float64), ends[:-1]), strict=True))
+
+
+def _probed(model: LoadedModel, sets: Mapping[str, list[Example]]) -> dict[str, Logits]:
+    """Return the domain probe's logits [n, 32] on every set; nothing for a model without a probe."""
+    from promethios.model.scoring import probe_domains
+
+    found = {name: probe_domains(model, examples) for name, examples in sets.items()}
+    return {name: logits for name, logits in found.items() if logits is not None}
 
 
 def _systems(

@@ -356,6 +356,7 @@ def _trainer(
         "processing_class": encoder.tokenizer,
         "loss_weights": stage.training.loss_weights,
         "decision_loss": stage.training.decision_loss,
+        "domain_moves_model": stage.training.domain_moves_model,
     }
     preservation = stage.training.preservation
     if stage.backbone is None or preservation is None or preservation.weight == 0:

@@ -68,7 +68,12 @@ class ModelSection:
 
 @dataclass(frozen=True, kw_only=True)
 class LossWeights:
-    """Weights of the parts of the loss; `language` covers the response only, the last two counterfactual twins."""
+    """Weights of the parts of the loss.
+
+    `language` covers the response only, `monotonicity` and `invariance` counterfactual twins. `domain` moves the domain
+    probe alone, unless training.domain_moves_model; AdamW trains that the same at any weight, and a small one keeps its
+    gradient out of the norm that is clipped, so that nothing else trains differently.
+    """
 
     language: float = 1.0
     decision: float = 1.0
@@ -78,6 +83,7 @@ class LossWeights:
     tool: float = 0.1
     monotonicity: float = 0.1
     invariance: float = 0.05
+    domain: float = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +122,8 @@ class TrainingSection:
     model.from_pretrained; weight 0 turns it off.
     decision_loss: soft_label (cross-entropy to the posterior) or defer (cost-sensitive). counterfactual_share: tokens
     that counterfactual twins add, as a share of the training tokens; 0 for none. self_question_share: of the examples,
-    which hold their self-questions as hidden rounds.
+    which hold their self-questions as hidden rounds. domain_moves_model: the domain probe's loss trains the states that
+    it reads, too. A pretrained backbone's say what a text is about; a small model from scratch has to learn it.
     """
 
     epochs: float = 3.0
@@ -144,6 +151,7 @@ class TrainingSection:
     decision_loss: str = "soft_label"
     counterfactual_share: float = 0.15
     self_question_share: float = 0.3
+    domain_moves_model: bool = False
     stages: list[Stage] | None = None
     preservation: Preservation | None = None
     loss_weights: LossWeights = field(default_factory=LossWeights)

@@ -44,6 +44,7 @@ class Calibration:
 
     slope (above 0), intercept: of the escalation log-odds. domain_intercepts: added to `intercept` where the domain was
     in the calibration data. thresholds: domain -> probability from which to escalate; default_threshold: for any other.
+    domain_probe_level: probability from which the model's own guess of a request's domain holds; None: never.
     weights_sha256, dataset_sha256, num_examples: what it was fitted for and on.
     """
 
@@ -55,6 +56,7 @@ class Calibration:
     domain_intercepts: Mapping[str, float] = field(default_factory=dict)
     thresholds: Mapping[str, float] = field(default_factory=dict)
     default_threshold: float
+    domain_probe_level: float | None = None
 
     def probabilities(self, scores: Sequence[float], domain: str | None) -> tuple[float, float, float, float]:
         """Return P(answer), P(caveat), P(clarify), P(escalate); they sum to 1.
@@ -74,6 +76,17 @@ class Calibration:
         """Return the probability from which a request of this domain is escalated."""
         return self.thresholds.get(domain, self.default_threshold) if domain is not None else self.default_threshold
 
+    def probed_domain(self, logits: Mapping[str, float]) -> str | None:
+        """Return the domain that the model's probe names; None when it is not sure enough.
+
+        logits: of the ontology's domains, up to a constant. Their softmax is compared with `domain_probe_level`.
+        """
+        peak = max(logits.values())
+        likeliest = max(logits, key=logits.__getitem__)
+        probability = 1.0 / sum(math.exp(logit - peak) for logit in logits.values())
+        sure = self.domain_probe_level is not None and probability >= self.domain_probe_level
+        return likeliest if sure else None
+
     def save(self, folder: Path) -> None:
         """Write `governance_calibration.json` into the model folder, whole or not at all."""
         content = {"format_version": FORMAT_VERSION, "method": METHOD, **asdict(self)}
@@ -86,7 +99,9 @@ class Calibration:
         Raises ModelFolderError when it is missing, corrupt, or of other weights than the folder's.
         """
         path = folder / FILE_NAME
-        calibration = cls(**read_part(path, {"format_version": FORMAT_VERSION, "method": METHOD}, _RULES))
+        constants = {"format_version": FORMAT_VERSION, "method": METHOD}
+        # Files from before there was a probe lack its level.
+        calibration = cls(**read_part(path, constants, _RULES, {"domain_probe_level": None}))
         actual = weights_sha256(folder)
         if calibration.weights_sha256 != actual:
             raise ModelFolderError(
@@ -127,4 +142,5 @@ _RULES: Final[Mapping[str, Rule]] = {
         "an object of probabilities above 0 and below 1",
     ),
     "default_threshold": (is_probability, "a probability above 0 and below 1"),
+    "domain_probe_level": (lambda v: v is None or is_probability(v), "a probability above 0 and below 1, or null"),
 }

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from promethios.evaluation.domain_probe import domain_probe_line
+
 TITLES: Final = {
     "hitl_accuracy": "HITL accuracy",
     "confidence_calibration": "Confidence calibration",
@@ -52,6 +54,8 @@ def console_table(report: Mapping[str, Any]) -> str:
         "",
         "robustness",
         *_robustness_lines(report["robustness"]),
+        "",
+        domain_probe_line(report["domain_probe"]),
         "",
         *(f"{'ok  ' if gate['holds'] else 'FAIL'}  {gate_line(gate)}" for gate in report["gates"]),
     ]

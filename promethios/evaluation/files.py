@@ -26,10 +26,13 @@ def write_atomically(path: Path, text: str) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def read_part(path: Path, constants: Mapping[str, Any], rules: Mapping[str, Rule]) -> dict[str, Any]:
+def read_part(
+    path: Path, constants: Mapping[str, Any], rules: Mapping[str, Rule], defaults: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Read a part of a model folder that `promethios evaluate` writes: a JSON object with exactly these keys.
 
     constants: key -> the only value allowed; taken out of the result. rules: key -> rule, for every other key.
+    defaults: key -> its value in files that do not have it yet.
     Raises ModelFolderError naming the file, the key, what stands there and what is allowed.
     """
     try:
@@ -47,6 +50,7 @@ def read_part(path: Path, constants: Mapping[str, Any], rules: Mapping[str, Rule
     for key, expected in constants.items():
         if content.pop(key, None) != expected:
             raise ModelFolderError(f"{path}: {key} must be {expected!r}; {REMEDY}")
+    content = {**(defaults or {}), **content}
     check_fields(str(path), content, rules)
     return content
 

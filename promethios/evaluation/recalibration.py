@@ -26,6 +26,7 @@ from promethios.evaluation.calibration import Calibration, calibration_sha256, e
 from promethios.evaluation.calibration_fit import fit_calibration
 from promethios.evaluation.certificate import Certificate
 from promethios.evaluation.certificate_fit import CertificationSample, certify_domains
+from promethios.evaluation.domain_probe import fitted_level
 from promethios.evaluation.intervals import CONFIDENCE, FloatArray
 from promethios.model.folder import weights_sha256
 from promethios.ontology.decision import ESCALATE
@@ -61,13 +62,19 @@ def calibrate_and_certify(model_path: Path, data_dir: Path) -> tuple[Calibration
 
     Raises ModelFolderError or DatasetError when the model or the split is not there.
     """
-    from promethios.model.scoring import score_examples
+    from promethios.model.scoring import LoadedModel, probe_domains, score_examples
 
     examples = CalibrationExamples.divide(read_examples(split_path(data_dir, "calibration")))
-    scores = np.asarray(score_examples(model_path, [*examples.fit, *examples.certify]), np.float64)
+    model = LoadedModel.load(model_path)
+    scores = np.asarray(score_examples(model, [*examples.fit, *examples.certify]), np.float64)
     fit_scores, certify_scores = np.split(scores, [len(examples.fit)])
     return write_calibration_and_certificate(
-        model_path, dataset_sha256(data_dir), examples, fit_scores=fit_scores, certify_scores=certify_scores
+        model_path,
+        dataset_sha256(data_dir),
+        examples,
+        fit_scores=fit_scores,
+        certify_scores=certify_scores,
+        domain_probe_level=fitted_level(probe_domains(model, examples.fit), examples.fit),
     )
 
 
@@ -78,9 +85,11 @@ def write_calibration_and_certificate(
     *,
     fit_scores: FloatArray,
     certify_scores: FloatArray,
+    domain_probe_level: float | None = None,
 ) -> tuple[Calibration, Certificate]:
     """Fit both on raw scores, [n, 18] for each part, and write them into the model folder; dataset: its SHA-256."""
-    calibration = fitted_calibration(fit_scores, examples.fit, weights_sha256(model_path), dataset)
+    fitted = fitted_calibration(fit_scores, examples.fit, weights_sha256(model_path), dataset)
+    calibration = replace(fitted, domain_probe_level=domain_probe_level)
     calibration.save(model_path)
     domains = certify_domains(
         calibrated(certify_scores, examples.certify, calibration),

@@ -43,7 +43,8 @@ class Findings:
     are made from; certified_on: each comparable system's P(escalate) there, by key. robustness: `robustness_measures`.
     judged and reference: the generated responses and the dataset's own for the same split. ceilings: `ceilings.json` of
     the dataset. provenance: what was evaluated, with what. notes: what the reader should know, one sentence each.
-    self_questioning: `self_questioning_measures`, when it was asked for.
+    domain_probe: `domain_probe_measures`, of a model with a probe. self_questioning: `self_questioning_measures`, when
+    it was asked for.
     """
 
     sets: Mapping[str, EvaluatedSet]
@@ -57,6 +58,7 @@ class Findings:
     ceilings: Mapping[str, Any]
     provenance: Mapping[str, Any]
     notes: Sequence[str]
+    domain_probe: dict[str, Any] | None = None
     self_questioning: dict[str, Any] | None = None
 
     @property
@@ -88,6 +90,7 @@ def build_report(findings: Findings) -> dict[str, Any]:
             "thresholds": findings.calibration.thresholds,
             "default_threshold": findings.calibration.default_threshold,
             "num_examples": findings.calibration.num_examples,
+            "domain_probe_level": findings.calibration.domain_probe_level,
         },
         "certificate": certificate_report(
             findings.certificate,
@@ -104,6 +107,7 @@ def build_report(findings: Findings) -> dict[str, Any]:
             for result in findings.sets[name].by_domain(held_out=held_out)
         ],
         "robustness": findings.robustness,
+        "domain_probe": findings.domain_probe,
         "text": _text_report(findings),
         "self_questioning": findings.self_questioning,
         "ceilings": findings.ceilings,

@@ -7,6 +7,7 @@ from html import escape
 from typing import Any, Final
 
 from promethios.evaluation.console import number
+from promethios.evaluation.domain_probe import domain_probe_line
 from promethios.evaluation.html_parts import (
     estimate_cell,
     estimate_line,
@@ -194,6 +195,7 @@ def held_out(report: Mapping[str, Any]) -> tuple[str, ...]:
         "a language model on that set. The certificate is made for requests like those of the domains of training; "
         "elsewhere it promises nothing, and this is what came of it.",
         table("Test sets", heads, rows, numeric=range(1, len(heads)), kind="dense"),
+        f'<p class="soft">{escape(domain_probe_line(report["domain_probe"]))}</p>',
     )
 
 

@@ -48,6 +48,7 @@ def sentinel_config(section: ModelSection, tokenizer: PreTrainedTokenizerFast | 
         initializer_range=section.initializer_range,
         value_function=section.value_embedding == "smooth",
         reserved_rows=section.from_pretrained is not None,
+        domain_probe=True,
         architectures=["PromethiosForCausalLM"],
         **ids,
     )
@@ -63,6 +64,6 @@ def count_parameters(section: ModelSection) -> dict[str, int]:
     with torch.device("meta"):
         model = PromethiosForCausalLM(config)
     counts = {name: parameter.numel() for name, parameter in model.named_parameters()}
-    governance = sum(n for name, n in counts.items() if "governance" in name)
+    governance = sum(n for name, n in counts.items() if "governance" in name or "domain_probe" in name)
     total = sum(counts.values())
     return {"total": total, "backbone": total - governance, "governance": governance}

@@ -19,6 +19,8 @@ class PromethiosConfig(LlamaConfig):
         always holds the exported form, False, in which the function has been written into ordinary embedding rows.
     reserved_rows: the rows of the reserved tokens are a parameter of their own (training form beside a backbone whose
         rows must not move); False in a saved folder, too.
+    domain_probe: the model has a probe for the domain of a request that names none. Folders made before there was one
+        have none and stay valid.
     """
 
     model_type = "promethios"
@@ -36,6 +38,7 @@ class PromethiosConfig(LlamaConfig):
     principles: dict[str, list[str]] | None = None
     value_function: bool = False
     reserved_rows: bool = False
+    domain_probe: bool = False
 
     def __post_init__(self, **kwargs: object) -> None:
         depth = self.num_hidden_layers

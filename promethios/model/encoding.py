@@ -27,12 +27,14 @@ class EncodedExample:
 
     ids: prompt, self-questions, header, decision, response, end of turn. decision_position: index of the header's last
     id, where the scores are read; the decision id follows it. question_positions: indices of the self-questions' ids
-    after each `<|ask|>`, end of turn included.
+    after each `<|ask|>`, end of turn included. request_position: index of the prompt's last id, which has seen the text
+    alone; 0 when nobody asks for it.
     """
 
     ids: list[int]
     decision_position: int
     question_positions: tuple[int, ...] = ()
+    request_position: int = 0
 
     @property
     def language_positions(self) -> tuple[int, ...]:
@@ -83,6 +85,7 @@ class PromptEncoder:
     def example(self, example: Example, *, self_questions: bool = False) -> EncodedExample:
         """Return one example as a training sequence, with its self-questions as hidden rounds or without."""
         ids = self.request(example.request)
+        request_position = len(ids) - 1
         question_positions: list[int] = []
         for text in example.self_questions if self_questions else ():
             asked = self.self_question(self.tokenizer.encode(text, add_special_tokens=False))
@@ -93,7 +96,7 @@ class PromptEncoder:
         response = self.tokenizer.encode(example.response, add_special_tokens=False)
         decision = example.decision or example.labels().decision
         ids += [self.reserved.decision(decision), *response, self.tokenizer.eos_token_id]
-        return EncodedExample(ids, decision_position, tuple(question_positions))
+        return EncodedExample(ids, decision_position, tuple(question_positions), request_position)
 
     def self_question(self, text_ids: Sequence[int]) -> list[int]:
         """Return a hidden round: `<|ask|>`, the ids of question and answer, end of turn."""

@@ -13,7 +13,8 @@ untouched at step 0, and the gate still has a gradient (gate = 0 AND a zero bran
 
 Scores leave through reserved vocabulary columns: `logits[ref] = -100`, `logits[score_k] = score_k - 100`, so
 `score_k = logprob(score_k) - logprob(ref)` in any engine that returns log-probabilities, while exp(-100) keeps the
-columns from ever being sampled or moving another log-probability. All other reserved columns are at -1e4.
+columns from ever being sampled or moving another log-probability. The domain probe leaves in the same way through the
+columns of the domain tokens. All other reserved columns are at -1e4.
 """
 
 from __future__ import annotations
@@ -33,13 +34,19 @@ from transformers.models.qwen3.modeling_qwen3 import Qwen3Attention
 
 from promethios.model.adapters import merge_adapters
 from promethios.model.configuration import PromethiosConfig
-from promethios.telemetry.header import NUM_UNCERTAINTY, RESERVED_TOKENS, SCORE_NAMES, ReservedIds
+from promethios.telemetry.header import (
+    NUM_DOMAIN_SLOTS,
+    NUM_UNCERTAINTY,
+    RESERVED_TOKENS,
+    SCORE_NAMES,
+    ReservedIds,
+)
 from promethios.telemetry.state import NUMBER_STEPS
 
 VALUE_FUNCTION: Final = "value_function.st"
 """Beside the weights of a stage that another may follow: the function as such, from which the next one goes on. Tensors
 in safetensors' format, under a name that loaders of weights pass over."""
-NEW_PARAMETERS: Final = ("governance", "value_embedding.", "reserved_rows.")
+NEW_PARAMETERS: Final = ("governance", "domain_probe.", "value_embedding.", "reserved_rows.")
 """Parts of the names of the parameters that a plain Llama does not have."""
 SCORE_OFFSET: Final = 100.0
 UNREACHABLE: Final = -1e4
@@ -134,18 +141,35 @@ def governance_modules(config: PromethiosConfig, layer: int) -> nn.ModuleDict:
     return nn.ModuleDict({name: module(config) for name, layers, module in placed if layer in (layers or ())})
 
 
-class GovernanceHeads(nn.Module):
-    """All scores as one linear map in fp32: [..., hidden] -> [..., 18] in SCORE_NAMES order."""
+class LinearReadout(nn.Module):
+    """A linear map of hidden states in fp32, [..., hidden] -> [..., outputs], that starts from zero."""
 
-    def __init__(self, config: PromethiosConfig) -> None:
+    def __init__(self, hidden_size: int, outputs: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.zeros(len(SCORE_NAMES), config.hidden_size))
-        self.bias = nn.Parameter(torch.zeros(len(SCORE_NAMES)))
+        self.weight = nn.Parameter(torch.zeros(outputs, hidden_size))
+        self.bias = nn.Parameter(torch.zeros(outputs))
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Return raw scores (logits) in fp32, also under autocast."""
+        """Return raw outputs (logits) in fp32, also under autocast."""
         with torch.autocast(hidden.device.type, enabled=False):
             return nn.functional.linear(hidden.float(), self.weight.float(), self.bias.float())
+
+
+class GovernanceHeads(LinearReadout):
+    """All scores: [..., hidden] -> [..., 18] in SCORE_NAMES order."""
+
+    def __init__(self, config: PromethiosConfig) -> None:
+        super().__init__(config.hidden_size, len(SCORE_NAMES))
+
+
+class DomainProbe(LinearReadout):
+    """The domain of a request, read where its prompt ends and the header has not begun: [..., hidden] -> [..., 32].
+
+    Logits of the ontology's domain slots, in fp32.
+    """
+
+    def __init__(self, config: PromethiosConfig) -> None:
+        super().__init__(config.hidden_size, NUM_DOMAIN_SLOTS)
 
 
 def unreachable_reserved_columns(logits: torch.Tensor, reserved: ReservedIds) -> torch.Tensor:
@@ -161,15 +185,21 @@ def unreachable_reserved_columns(logits: torch.Tensor, reserved: ReservedIds) ->
     )
 
 
-def write_score_columns(logits: torch.Tensor, scores: torch.Tensor, reserved: ReservedIds) -> torch.Tensor:
+def write_score_columns(
+    logits: torch.Tensor, scores: torch.Tensor, reserved: ReservedIds, domains: torch.Tensor | None = None
+) -> torch.Tensor:
     """Return fp32 logits [..., vocab] whose reserved columns carry the scores [..., 18] and nothing else.
 
+    domains: the domain probe's logits [..., 32], of a model that has one; their columns carry log-probabilities.
     fp32 is needed: bf16 has a step of 0.5 at -100.
     """
     reference, first = reserved.score_ids[:2]
     logits = unreachable_reserved_columns(logits, reserved)
     logits[..., reference] = -SCORE_OFFSET
     logits[..., first : first + scores.shape[-1]] = scores - SCORE_OFFSET
+    if domains is not None:
+        slot = reserved.domain_ids[0]
+        logits[..., slot : slot + domains.shape[-1]] = domains.log_softmax(-1) - SCORE_OFFSET
     return logits
 
 
@@ -246,7 +276,7 @@ class PromethiosPreTrainedModel(LlamaPreTrainedModel):
             initialization.normal_(module.principle_values)
         if isinstance(module, ConstitutionalAnchor | EmotionalVeritas | ToolCognition):
             initialization.zeros_(module.gate)
-        if isinstance(module, GovernanceHeads):
+        if isinstance(module, LinearReadout):
             initialization.zeros_(module.weight)
             initialization.zeros_(module.bias)
 
@@ -268,10 +298,12 @@ class PromethiosOutput(ModelOutput):
 
     logits: fp32 [batch, time, vocab], or [positions, vocab] when `logit_index` was given.
     governance_scores: fp32 [batch, time, 18] in SCORE_NAMES order, or [positions, 18] when `score_index` was given.
+    domain_logits: fp32 [batch, time, 32], or [positions, 32] when `domain_index` was given; None without a probe.
     """
 
     logits: torch.Tensor | None = None
     governance_scores: torch.Tensor | None = None
+    domain_logits: torch.Tensor | None = None
     past_key_values: Any = None
     hidden_states: tuple[torch.Tensor, ...] | None = None
     attentions: tuple[torch.Tensor, ...] | None = None
@@ -290,6 +322,7 @@ class PromethiosForCausalLM(PromethiosPreTrainedModel, GenerationMixin):
         self.vocab_size = config.vocab_size
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.governance_heads = GovernanceHeads(config)
+        self.domain_probe = DomainProbe(config) if config.domain_probe else None
         self.value_embedding = ValueEmbedding(config.hidden_size) if config.value_function else None
         self.reserved_rows = nn.Embedding(len(RESERVED_TOKENS), config.hidden_size) if config.reserved_rows else None
         self.reserved = ReservedIds(config.first_reserved_id)
@@ -321,13 +354,18 @@ class PromethiosForCausalLM(PromethiosPreTrainedModel, GenerationMixin):
         logits_to_keep: int | torch.Tensor = 0,
         logit_index: torch.Tensor | None = None,
         score_index: torch.Tensor | None = None,
+        domain_index: torch.Tensor | None = None,
+        domain_moves_model: bool = False,
         **kwargs: Any,
     ) -> PromethiosOutput:
         """Run the model; see PromethiosOutput for shapes.
 
         Packed sequences: leave attention_mask out and let position_ids restart at 0 with each sequence.
-        logit_index, score_index: positions in the flattened [batch * time] at which logits and scores are wanted;
-        training asks only for the response and the decision positions, which saves most of the vocabulary's cost.
+        logit_index, score_index, domain_index: positions in the flattened [batch * time] at which logits, scores and
+        the probe's logits are wanted; training asks only for the response, the decision positions and the requests'
+        last ids, which saves most of the vocabulary's cost.
+        domain_moves_model: the probe's gradient reaches what it reads; otherwise the rest of the model trains as if
+        there were no probe.
         """
         if inputs_embeds is None:
             if input_ids is None:
@@ -345,15 +383,20 @@ class PromethiosForCausalLM(PromethiosPreTrainedModel, GenerationMixin):
         kept = hidden[:, slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep, :]
         at_logits = kept if logit_index is None else hidden.flatten(0, 1)[logit_index]
         at_scores = kept if score_index is None else hidden.flatten(0, 1)[score_index]
+        at_domains = kept if domain_index is None else hidden.flatten(0, 1)[domain_index]
         scores = self.governance_heads(at_scores)
+        if not domain_moves_model:
+            at_domains = at_domains.detach()
+        domains = None if self.domain_probe is None else self.domain_probe(at_domains)
         logits = self.lm_head(at_logits)
         if logit_index is None:
-            logits = write_score_columns(logits, scores, self.reserved)
+            logits = write_score_columns(logits, scores, self.reserved, domains)
         else:
             logits = unreachable_reserved_columns(logits, self.reserved)
         return PromethiosOutput(
             logits=logits,
             governance_scores=scores,
+            domain_logits=domains,
             past_key_values=outputs.past_key_values,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,

@@ -17,7 +17,7 @@ from promethios.data.example import Example
 from promethios.model.encoding import PromptEncoder
 from promethios.model.folder import check_model_folder
 from promethios.model.governance_sentinel_8b import PromethiosForCausalLM
-from promethios.telemetry.header import SCORE_NAMES
+from promethios.telemetry.header import NUM_DOMAIN_SLOTS, SCORE_NAMES
 
 
 def load_model(model_path: Path) -> PromethiosForCausalLM:
@@ -65,12 +65,41 @@ def score_examples(
 def score_prompts(
     network: PromethiosForCausalLM, prompts: Sequence[list[int]], *, batch_size: int = 64, progress: bool = True
 ) -> NDArray[np.float32]:
-    """Return the raw governance scores at the last id of each prompt, [prompts, 18] in SCORE_NAMES order.
+    """Return the raw governance scores at the last id of each prompt, [prompts, 18] in SCORE_NAMES order."""
+    columns = len(SCORE_NAMES)
+    return _at_the_end(network, prompts, "governance_scores", columns, batch_size=batch_size, progress=progress)
+
+
+def probe_domains(
+    loaded: LoadedModel, examples: Sequence[Example], *, batch_size: int = 64, progress: bool = True
+) -> NDArray[np.float32] | None:
+    """Return the domain probe's logits on each example's prompt without a header, [examples, 32] by slot.
+
+    None for a model without a probe.
+    """
+    if loaded.model.domain_probe is None:
+        return None
+    prompts = [loaded.encoder.request(example.request) for example in examples]
+    return _at_the_end(
+        loaded.model, prompts, "domain_logits", NUM_DOMAIN_SLOTS, batch_size=batch_size, progress=progress
+    )
+
+
+def _at_the_end(
+    network: PromethiosForCausalLM,
+    prompts: Sequence[list[int]],
+    name: str,
+    columns: int,
+    *,
+    batch_size: int,
+    progress: bool,
+) -> NDArray[np.float32]:
+    """Return the output of this name at the last id of each prompt, [prompts, columns].
 
     Batches hold prompts of like length. Padding stands on the right, where a causal model cannot see it.
     """
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-    scores = np.empty((len(prompts), len(SCORE_NAMES)), dtype=np.float32)
+    found = np.empty((len(prompts), columns), dtype=np.float32)
     no_logits = torch.empty(0, dtype=torch.long, device=network.device)
     hidden = None if progress else True  # None: shown on a terminal only
     with torch.inference_mode(), tqdm(total=len(prompts), desc="score", unit="example", disable=hidden) as bar:
@@ -78,13 +107,15 @@ def score_prompts(
             chosen = order[start : start + batch_size]
             width = len(prompts[chosen[-1]])
             ids = [prompts[i] + [network.config.pad_token_id] * (width - len(prompts[i])) for i in chosen]
-            last = [row * width + len(prompts[i]) - 1 for row, i in enumerate(chosen)]
+            ends = [row * width + len(prompts[i]) - 1 for row, i in enumerate(chosen)]
+            last = torch.tensor(ends, device=network.device)
             output = network(
                 torch.tensor(ids, device=network.device),
                 logit_index=no_logits,
-                score_index=torch.tensor(last, device=network.device),
+                score_index=last,
+                domain_index=last,
                 use_cache=False,
             )
-            scores[chosen] = output.governance_scores.cpu().numpy()
+            found[chosen] = output[name].cpu().numpy()
             bar.update(len(chosen))
-    return scores
+    return found

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Final
 
 from promethios.configs.run_config import ModelSection
-from promethios.telemetry.header import NUM_UNCERTAINTY, RESERVED_TOKENS, SCORE_NAMES
+from promethios.telemetry.header import NUM_DOMAIN_SLOTS, NUM_UNCERTAINTY, RESERVED_TOKENS, SCORE_NAMES
 
 NUM_FRAMEWORKS: Final = 3
 VALUE_FUNCTION_INPUTS: Final = 7
 VALUE_FUNCTION_WIDTH: Final = 256
-GOVERNANCE: Final = ("constitutional anchor", "emotional veritas", "tool cognition", "governance heads")
+GOVERNANCE: Final = ("constitutional anchor", "emotional veritas", "tool cognition", "governance heads", "domain probe")
 
 
 def module_layers(model: ModelSection) -> dict[str, list[int]]:
@@ -56,6 +56,7 @@ def count_modules(model: ModelSection) -> dict[str, int]:
         "emotional veritas": len(placed["veritas"]) * veritas,
         "tool cognition": len(placed["tool"]) * tool,
         "governance heads": len(SCORE_NAMES) * (hidden + 1),
+        "domain probe": NUM_DOMAIN_SLOTS * (hidden + 1),
     }
     return {name: count for name, count in counts.items() if count}
 

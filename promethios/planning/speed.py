@@ -18,12 +18,14 @@ def flops_per_position(
     """Return the model FLOPs of training on one position: PaLM's count (arXiv 2204.02311, appendix B).
 
     6 for each parameter that multiplies (4 where its weight stands still), 12 x layers x query width x length for
-    attention. Looking up embeddings costs nothing; the output head is computed at the responses only. Recomputation
-    under checkpointing is not counted: it lowers the utilisation instead.
+    attention. Looking up embeddings costs nothing, and the domain probe, one position an example, next to nothing; the
+    output head is computed at the responses only. Recomputation under checkpointing is not counted: it lowers the
+    utilisation instead.
     """
     counts = count_modules(model)
     head = model.vocab_size * model.hidden_size
-    multiplying = sum(counts.values()) - counts["embeddings"] - counts.get("output head", 0) + head * response_share
+    elsewhere = counts["embeddings"] + counts["domain probe"] + counts.get("output head", 0)
+    multiplying = sum(counts.values()) - elsewhere + head * response_share
     attention = 12 * model.num_layers * attention_width(model)[0] * sequence_length
     return (4 + 2 * trained_share) * multiplying + attention
 

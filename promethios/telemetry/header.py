@@ -127,6 +127,11 @@ class ReservedIds:
         return tuple(self.id(token) for token in SCORE_TOKENS)
 
     @cached_property
+    def domain_ids(self) -> tuple[int, ...]:
+        """Ids of the domain tokens, by slot: in the header a domain, as columns what the domain probe says."""
+        return tuple(self.id(f"<|domain:{slot:02d}|>") for slot in range(NUM_DOMAIN_SLOTS))
+
+    @cached_property
     def value_ids(self) -> tuple[int, ...]:
         """Ids of the 101 number tokens, 0.00 to 1.00."""
         return tuple(self.id(token) for token in VALUE_TOKENS)

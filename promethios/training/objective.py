@@ -1,5 +1,7 @@
 """What training minimises: language on the response, proper scoring rules on the scores, and counterfactual pairs.
 
+Beside it the domain probe learns the request's domain from states that it does not move.
+
 Every part is a mean in nats over what it applies to in the micro batch; a part that nothing in the batch applies to
 is 0 with a gradient of 0, so that all ranks run the same backward pass.
 """
@@ -26,13 +28,18 @@ An attack in the text and the named group move them by nothing."""
 
 
 def governance_losses(
-    logits: torch.Tensor, scores: torch.Tensor, batch: Mapping[str, torch.Tensor], decision_loss: str = "soft_label"
+    logits: torch.Tensor,
+    scores: torch.Tensor,
+    batch: Mapping[str, torch.Tensor],
+    decision_loss: str = "soft_label",
+    domains: torch.Tensor | None = None,
 ) -> dict[str, torch.Tensor]:
     """Return the unweighted parts of the loss; the keys are LossWeights' fields.
 
-    logits [R, vocab], scores [N + M, 18]: what the model gives at `logit_index` and `score_index` of a PackCollator
-    batch. decision_loss: a name of DECISION_LOSSES. Cross-entropy against soft targets is a proper scoring rule: it is
-    least where the model states the generator's true posterior.
+    logits [R, vocab], scores [N + M, 18], domains [D, 32]: what the model gives at `logit_index`, `score_index` and
+    `domain_index` of a PackCollator batch; domains is None without a probe. decision_loss: a name of DECISION_LOSSES.
+    Cross-entropy against soft targets is a proper scoring rule: it is least where the model states the generator's true
+    posterior.
     """
     scores = scores.float()
     targets, weights = batch["targets"].float(), batch["weights"]
@@ -44,7 +51,12 @@ def governance_losses(
         "decision": _mean(DECISION_LOSSES[decision_loss](stated[0], true[0], batch["review_costs"]) * weights),
         **{name: _mean(_binary_loss(said, is_so) * weights) for name, said, is_so in binary_parts},
         **_counterfactual_losses(scores, batch["pairs"], batch["pair_kinds"]),
+        "domain": scores.new_zeros(()) if domains is None else _domain_loss(domains, batch["domain_slots"]),
     }
+
+
+def _domain_loss(domains: torch.Tensor, slots: torch.Tensor) -> torch.Tensor:
+    return _mean(functional.cross_entropy(domains.float(), slots, reduction="none"))
 
 
 def _binary_loss(logits: torch.Tensor, probabilities: torch.Tensor) -> torch.Tensor:

@@ -45,6 +45,7 @@ class Target:
 
     values: None when the example itself teaches nothing and only the comparison with its twin does. review_cost: of
     its domain, as a share of review and miss cost together. weight: of the example in the loss; 1 on average.
+    domain_slot: the ontology's, for the domain probe; None when it teaches none.
     """
 
     encoded: EncodedExample
@@ -52,6 +53,7 @@ class Target:
     review_cost: float = 0.5
     weight: float = 1.0
     twin: Twin | None = None
+    domain_slot: int | None = None
 
     @property
     def num_tokens(self) -> int:
@@ -80,10 +82,12 @@ def encode_targets(
 ) -> list[Target]:
     """Encode examples. Raises ConfigError naming one that is longer than a sequence.
 
-    review_weights: the examples are reviewed answers, and these are their weights in the loss. self_question_share: of
-    the examples, which hold their self-questions; an example's id decides, the same in every run.
+    review_weights: the examples are reviewed answers, and these are their weights in the loss. Their domain may be what
+    the probe guessed, so they do not teach it. self_question_share: of the examples, which hold their self-questions;
+    an example's id decides, the same in every run.
     """
-    review_costs = {name: domain.escalation_threshold for name, domain in load_ontology().domains.items()}
+    domains = load_ontology().domains
+    review_costs = {name: domain.escalation_threshold for name, domain in domains.items()}
     most_careful = min(review_costs.values())
     targets = []
     for index, example in enumerate(examples):
@@ -96,7 +100,9 @@ def encode_targets(
             )
         review_cost = review_costs.get(example.domain or "", most_careful)
         if review_weights is None:
-            targets.append(Target(encoded, target_vector(example), review_cost))
+            domain = domains.get(example.domain or "")
+            slot = None if domain is None else domain.slot
+            targets.append(Target(encoded, target_vector(example), review_cost, domain_slot=slot))
         else:
             targets.append(Target(encoded, reviewed_vector(example), review_cost, review_weights[index]))
     return targets
@@ -143,7 +149,8 @@ class PackCollator:
     input_ids, position_ids: [batch, sequence_length]. logit_index [R]: flattened positions whose next id is part of a
     response or a self-question; labels [R]: those ids; label_weights [R]. score_index [N + M]: flattened decision
     positions, the N that are taught first; targets [N, 18], review_costs [N], weights [N]. pairs [P, 2]: rows of
-    score_index of an example and of its twin; pair_kinds [P]: indices into TWIN_KINDS.
+    score_index of an example and of its twin; pair_kinds [P]: indices into TWIN_KINDS. domain_index [D]: flattened
+    positions of the requests' last ids; domain_slots [D]: of their domains.
     """
 
     sequence_length: int
@@ -156,6 +163,7 @@ class PackCollator:
         label_weights = torch.tensor([self._padded(row.next_weights, 0.0) for row in rows]).flatten()
         logit_index = (labels != IGNORED).nonzero().squeeze(1)
         members = [member for row in rows for member in row.members]
+        domains = [place for row in rows for place in row.domains]
         taught = [(target, position) for target, position, _ in members if target.values is not None]
         score_index = [position for _, position in taught]
         row_of = {position: row for row, position in enumerate(score_index)}
@@ -183,6 +191,8 @@ class PackCollator:
             "weights": torch.tensor([target.weight for target, _ in taught]),
             "pairs": torch.tensor(pairs, dtype=torch.long).reshape(-1, 2),
             "pair_kinds": torch.tensor(kinds, dtype=torch.long),
+            "domain_index": torch.tensor([position for position, _ in domains], dtype=torch.long),
+            "domain_slots": torch.tensor([slot for _, slot in domains], dtype=torch.long),
         }
 
     def _padded(self, values: list[Number], padding: Number) -> list[Number]:
@@ -190,7 +200,10 @@ class PackCollator:
 
 
 class _Row:
-    """One pack laid out: its ids and, for every target, where its decision and its twin's stand in the batch."""
+    """One pack laid out: its ids and, for every target, where its decision and its twin's stand in the batch.
+
+    domains: where each request that teaches its domain ends, and the domain's slot.
+    """
 
     def __init__(self, targets: Sequence[Target], offset: int) -> None:
         self.ids: list[int] = []
@@ -198,9 +211,12 @@ class _Row:
         self.next_ids: list[int] = []
         self.next_weights: list[float] = []
         self.members: list[tuple[Target, int, int]] = []
+        self.domains: list[tuple[int, int]] = []
         for target in targets:
             encoded = target.encoded
             decision = offset + len(self.ids) + encoded.decision_position
+            if target.domain_slot is not None:
+                self.domains.append((offset + len(self.ids) + encoded.request_position, target.domain_slot))
             self._append(encoded.ids, encoded.language_positions, target.weight)
             if target.twin is not None:
                 self._append(target.twin.ids, (), 0.0)

@@ -30,8 +30,9 @@ WRITE_ERRORS: Final = (OSError, SafetensorError, RuntimeError)
 class GovernanceTrainer(Trainer):
     """Trainer for PackCollator's batches.
 
-    decision_loss: a name of objective.DECISION_LOSSES. facts: what every checkpoint's manifest records about the run.
-    saver: completes the checkpoints; used on the first process of each node.
+    decision_loss: a name of objective.DECISION_LOSSES. domain_moves_model: as in the configuration. facts: what every
+    checkpoint's manifest records about the run. saver: completes the checkpoints; used on the first process of each
+    node.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class GovernanceTrainer(Trainer):
         *,
         loss_weights: LossWeights,
         decision_loss: str = "soft_label",
+        domain_moves_model: bool = False,
         facts: dict[str, Any],
         saver: CheckpointSaver,
         **kwargs: Any,
@@ -48,6 +50,7 @@ class GovernanceTrainer(Trainer):
         self.loss_is_scaled_for_ga = False
         self.loss_weights = loss_weights
         self.decision_loss = decision_loss
+        self.domain_moves_model = domain_moves_model
         self.facts = facts
         self.saver = saver
         self._stages_to: Path | None = None
@@ -67,9 +70,13 @@ class GovernanceTrainer(Trainer):
             position_ids=inputs["position_ids"],
             logit_index=inputs["logit_index"],
             score_index=inputs["score_index"],
+            domain_index=inputs["domain_index"],
+            domain_moves_model=self.domain_moves_model,
             use_cache=False,
         )
-        losses = governance_losses(outputs.logits, outputs.governance_scores, inputs, self.decision_loss)
+        losses = governance_losses(
+            outputs.logits, outputs.governance_scores, inputs, self.decision_loss, outputs.domain_logits
+        )
         self.record(losses)
         self._num_losses += 1
         loss = weighted_sum(losses, self.loss_weights)

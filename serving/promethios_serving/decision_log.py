@@ -75,6 +75,7 @@ def record_decision(
         "request_id": request.client_request_id,
         "route": request.route,
         "domain": request.domain,
+        "domain_source": request.domain_source,
         "decision": outcome.decision,
         "probability": outcome.probability,
         "threshold": outcome.threshold,

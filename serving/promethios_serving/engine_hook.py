@@ -1,11 +1,12 @@
 """Decide, then speak: the one place that stands between vLLM's routes and its engine.
 
+    probe  prompt                          one token, the domain columns' log-probabilities -> domain, if none is named
     gate   prompt + header                 one token, the score columns' log-probabilities -> decision
     speak  prompt + header + decision id   the client's own sampling; streaming untouched
 
 With self-questions, hidden rounds stand between prompt and header, each followed by another gate (self_questioning.py).
 
-The header stands at the end of the prompt, so the second call finds the first one's prefix in the cache, and what the
+The header stands at the end of the prompt, so each call finds the prefix of the one before in the cache, and what the
 client may see of its prompt (ids, log-probabilities, counts) is simply the part before the header.
 
 `install` wraps `engine_client.generate` on the instance: every route of the server goes through it. A call outside a
@@ -19,7 +20,7 @@ import logging
 import math
 import time
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing, nullcontext
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -46,13 +47,15 @@ Generate = Callable[..., AsyncGenerator[Any, None]]
 _GATE_ARGUMENTS: Final = ("lora_request", "trace_headers", "priority", "data_parallel_rank", "session_id")
 """Arguments of `generate` that decide where and as what a request runs; the others shape its output."""
 _OUT_OF_REACH: Final = -1e4
+_DOMAIN_TOKENS: Final = 3
+"""What a domain adds to the header."""
 _TALKATIVE: Final = ("vllm.entrypoints.anthropic.api_router", "vllm.entrypoints.anthropic.serving")
 """Loggers of routes that write a traceback for every exception."""
 _log: Final = logging.getLogger("promethios.engine")
 
 
 class GateFailed(Exception):
-    """The engine answered the gate call without usable scores."""
+    """The engine answered a hidden call without usable numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +63,14 @@ class EngineTypes:
     """What of vLLM the hook works with, given to it so that its tests need no vLLM.
 
     gate_sampling: SamplingParams of the gate call. failures: exceptions of an engine that could not compute.
-    refusal: turns a refusal into an exception that vLLM's routes end on quietly.
+    refusal: turns a refusal into an exception that vLLM's routes end on quietly. probe_sampling: SamplingParams of the
+    domain probe; None where the model has none that may be believed.
     """
 
     gate_sampling: Any
     failures: tuple[type[Exception], ...]
     refusal: Callable[[RequestRefused], Exception]
+    probe_sampling: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +172,9 @@ class GovernedEngine:
         started = time.perf_counter()
         cached_tokens = None
         try:
+            probed = await self._probe(call, prompt, request_id, kwargs)
             scores, cached_tokens = await self._scores(call, prompt, request_id, kwargs)
+            cached_tokens = cached_tokens if probed is None else probed
             outcome = self._governor.decide(call.request, call.state, scores)
         except self._failures as error:
             metrics.GATE_FAILURES.inc()
@@ -185,6 +192,27 @@ class GovernedEngine:
             audit=self._audit,
         )
         return outcome, cached_tokens
+
+    async def _probe(
+        self, call: _Call, prompt: Mapping[str, Any], request_id: str, kwargs: Mapping[str, Any]
+    ) -> int | None:
+        """Ask the model for the domain of a request that names none, and put it into the header.
+
+        Returns the prompt tokens that were cached, None where nothing was asked. Raises as `_gate`.
+        """
+        sampling, needed = self._types.probe_sampling, len(call.client_ids) + len(call.header) + _DOMAIN_TOKENS + 2
+        is_named = call.request.domain is not None
+        if sampling is None or is_named or not call.client_ids or needed > self._max_model_len:
+            return None
+        output = await self._last(prompt, call.client_ids, sampling, f"{request_id}-probe", kwargs)
+        columns = self._governor.domain_columns()
+        found = _read_columns(output, list(columns.values()))
+        self._governor.name_domain(call.request, dict(zip(columns, found, strict=True)))
+        call.header[:] = self._governor.header(call.request, call.state)
+        if call.request.counted:
+            metrics.PROBED_DOMAINS.labels(domain=call.request.domain or "none").inc()
+        cached_tokens: int | None = output.num_cached_tokens
+        return cached_tokens
 
     async def _scores(
         self, call: _Call, prompt: Mapping[str, Any], request_id: str, kwargs: Mapping[str, Any]
@@ -215,17 +243,8 @@ class GovernedEngine:
         """Read the scores at the header's end, in SCORE_NAMES order. Raises GateFailed and the engine's failures."""
         ids = [*call.client_ids, *call.rounds, *call.header]
         result = await self._last(prompt, ids, self._types.gate_sampling, request_id, kwargs)
-        if not result.outputs[0].logprobs:
-            raise GateFailed("the engine returned no log-probabilities")
-        found = result.outputs[0].logprobs[0]
-        reference, *columns = self._reserved.score_ids
-        missing = [token_id for token_id in self._reserved.score_ids if token_id not in found]
-        if missing:
-            raise GateFailed(f"the engine returned no log-probability of the score columns {missing}")
-        scores = [found[token_id].logprob - found[reference].logprob for token_id in columns]
-        if not all(math.isfinite(score) for score in scores):
-            raise GateFailed("the model's scores are not finite")
-        return scores, result.num_cached_tokens
+        reference, *columns = _read_columns(result, self._reserved.score_ids)
+        return [column - reference for column in columns], result.num_cached_tokens
 
     async def _last(
         self, prompt: Mapping[str, Any], ids: list[int], sampling: Any, request_id: str, kwargs: Mapping[str, Any]
@@ -246,8 +265,8 @@ class GovernedEngine:
         sampling = copy.copy(sampling_params)
         sampling.max_tokens = room if sampling.max_tokens is None else min(sampling.max_tokens, room)
         if sampling.logit_bias:
-            # A client may push every ordinary token down by 100, to where the score columns are: push those as well.
-            columns = dict.fromkeys(self._reserved.score_ids, _OUT_OF_REACH)
+            # A client may push every ordinary token down by 100, to where scores and domains are: push those as well.
+            columns = dict.fromkeys((*self._reserved.score_ids, *self._reserved.domain_ids), _OUT_OF_REACH)
             sampling.logit_bias = {**sampling.logit_bias, **columns}
         return sampling
 
@@ -275,14 +294,18 @@ def install(
             super().__init__(refusal.message)
             self.status_code = refusal.status
 
-    types = EngineTypes(
-        gate_sampling=SamplingParams(
+    def reading(columns: Iterable[int]) -> SamplingParams:
+        return SamplingParams(
             max_tokens=1,
             temperature=0.0,
-            logprob_token_ids=list(governor.reserved.score_ids),
+            logprob_token_ids=list(columns),
             detokenize=False,
             output_kind=RequestOutputKind.FINAL_ONLY,
-        ),
+        )
+
+    types = EngineTypes(
+        gate_sampling=reading(governor.reserved.score_ids),
+        probe_sampling=reading(governor.domain_columns().values()) if governor.probes_domains else None,
         failures=(EngineDeadError, EngineGenerateError),
         refusal=RefusedGeneration,
     )
@@ -315,6 +338,20 @@ class _NoMistakesOfClients(logging.Filter):
         raised = record.exc_info[1] if record.exc_info else None
         refused = request is not None and request.refusal is not None
         return not refused and not isinstance(raised, self._mistakes)
+
+
+def _read_columns(output: Any, columns: Sequence[int]) -> list[float]:
+    """Return the log-probabilities of reserved columns that a hidden call was asked for. Raises GateFailed."""
+    if not output.outputs[0].logprobs:
+        raise GateFailed("the engine returned no log-probabilities")
+    found = output.outputs[0].logprobs[0]
+    missing = [column for column in columns if column not in found]
+    if missing:
+        raise GateFailed(f"the engine returned no log-probability of the reserved columns {missing}")
+    read = [found[column].logprob for column in columns]
+    if not all(math.isfinite(value) for value in read):
+        raise GateFailed("the model's scores are not finite")
+    return read
 
 
 def _for_client(

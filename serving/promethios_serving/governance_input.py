@@ -1,6 +1,7 @@
 """What a request says about its own governance: the body's `governance` field and some headers.
 
-The field wins over the header, the header over the tenant's domain, that over the default domain.
+The field wins over the header, the header over the tenant's domain, that over the default domain. Where nobody names
+one, the engine hook may ask the model's probe.
 
     {"messages": [...], "governance": {"domain": "healthcare", "subject": {"agent": "triage", "session": "s-17"},
                                        "telemetry": {"trust": 0.3} or "<gov:trust=0.3>"}}
@@ -27,7 +28,7 @@ from promethios.telemetry.state import GovernanceState
 from promethios_serving import request_id
 from promethios_serving.access.caller import ANONYMOUS, Caller
 from promethios_serving.openai_errors import RequestRefused
-from promethios_serving.request_context import GovernedRequest
+from promethios_serving.request_context import DomainSource, GovernedRequest
 from promethios_serving.reviews.conversation import plain_conversation
 from promethios_serving.telemetry.signed import SignedTelemetry, refused
 from promethios_serving.telemetry.subject import MAX_NAME, Subject
@@ -67,9 +68,11 @@ class GovernanceInput:
             if telemetry is not None:
                 raise _bad("bad_telemetry", f"send `governance.telemetry` or {TOKEN_HEADER}, not both", TOKEN_HEADER)
             telemetry, subject = self._signed(token, subject)
+        domain, source = self._domain(field.get("domain"), headers, caller)
         return GovernedRequest(
             route=route,
-            domain=self._domain(field.get("domain"), headers, caller),
+            domain=domain,
+            domain_source=source,
             telemetry=telemetry,
             caller=caller,
             subject=subject,
@@ -77,13 +80,23 @@ class GovernanceInput:
             messages=plain_conversation(body),
         )
 
-    def _domain(self, named: Any, headers: Mapping[str, str], caller: Caller) -> str | None:
-        domain = _domain(named or headers.get(DOMAIN_HEADER) or caller.policy.domain or self.default_domain)
+    def _domain(self, named: Any, headers: Mapping[str, str], caller: Caller) -> tuple[str | None, DomainSource | None]:
+        """Return the domain and who named it. Raises RequestRefused.
+
+        A tenant with a list of domains has one of them or is refused, so that no guess about a text can open another.
+        """
+        candidates: tuple[tuple[Any, DomainSource], ...] = (
+            (named or headers.get(DOMAIN_HEADER), "request"),
+            (caller.policy.domain, "key"),
+            (self.default_domain, "default"),
+        )
+        given, source = next(((name, source) for name, source in candidates if name), (None, None))
+        domain = _domain(given)
         allowed = caller.policy.domains
         if allowed and domain not in allowed:
             message = f"the domain {domain!r} is not open to this API key; allowed: {', '.join(sorted(allowed))}"
             raise RequestRefused(HTTPStatus.FORBIDDEN, "domain_not_allowed", message, "governance.domain")
-        return domain
+        return domain, source
 
     def _telemetry(self, plain: Any, headers: Mapping[str, str], caller: Caller) -> GovernanceState | None:
         if plain is None:

@@ -36,6 +36,7 @@ def governance_field(request: GovernedRequest, expose: Expose) -> dict[str, Any]
             "degraded": outcome.degraded,
             "forced": outcome.forced,
             "domain": request.domain,
+            "domain_source": request.domain_source,
         }
     if expose == "scores":
         field["scores"] = dict(zip(SCORE_NAMES, outcome.scores, strict=False))

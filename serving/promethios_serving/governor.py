@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from promethios.evaluation.calibration import Calibration
 from promethios.evaluation.certificate import Certificate, deployed_threshold
@@ -34,6 +34,21 @@ class Governor:
         """Return the header ids of a request."""
         domain = load_ontology().domain(request.domain).header if request.domain else None
         return self.reserved.header(state, domain)
+
+    @property
+    def probes_domains(self) -> bool:
+        """Whether the model has a domain probe that is believed from some probability on."""
+        return self.calibration.domain_probe_level is not None
+
+    def domain_columns(self) -> dict[str, int]:
+        """Return the vocabulary column in which the probe speaks of each domain of the ontology."""
+        columns = self.reserved.domain_ids
+        return {domain.name: columns[domain.slot] for domain in load_ontology().domains.values()}
+
+    def name_domain(self, request: GovernedRequest, logits: Mapping[str, float]) -> None:
+        """Give a request that names no domain the one that the probe is sure of, if any. logits: of each domain."""
+        request.domain = self.calibration.probed_domain(logits)
+        request.domain_source = None if request.domain is None else "probe"
 
     def decide(self, request: GovernedRequest, state: GovernanceState | None, scores: Sequence[float]) -> Outcome:
         """Decide a request on the model's raw scores (SCORE_NAMES order).

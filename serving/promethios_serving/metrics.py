@@ -41,6 +41,9 @@ FORCED_DECISIONS = Counter(
 AUDIT_RECORDS = Counter("promethios_audit_records_total", "Decisions written to the audit log.")
 IN_FLIGHT = Gauge("promethios_requests_in_flight", "Requests that are being answered.", multiprocess_mode="livesum")
 DRAINING = Gauge("promethios_draining", "1 while the server drains.", multiprocess_mode="livemax")
+PROBED_DOMAINS = Counter(
+    "promethios_probed_domains_total", "Requests without a domain by what the model's probe named.", ["domain"]
+)
 SELF_QUESTIONS = Counter("promethios_self_questions_total", "Hidden rounds in which the model asked itself.")
 TELEMETRY_AGE = Gauge(
     "promethios_telemetry_age_seconds",

@@ -6,12 +6,15 @@ import uuid
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal
 
 from promethios.telemetry.state import GovernanceState
 from promethios_serving.access.caller import ANONYMOUS, Caller
 from promethios_serving.openai_errors import RequestRefused
 from promethios_serving.telemetry.subject import EVERYBODY, Subject
+
+DomainSource = Literal["request", "key", "default", "probe"]
+"""Who named a request's domain: the request itself, its API key's tenant, the server's default, the model's probe."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,13 +41,14 @@ class Outcome:
 class GovernedRequest:
     """One governed request.
 
-    route: its HTTP path. domain: the ontology's name, or None. telemetry: what a trusted caller sent along. subject:
-    whom the live telemetry is about. client_request_id: its x-request-id.
+    route: its HTTP path. domain: the ontology's name, or None; domain_source: who named it. telemetry: what a trusted
+    caller sent along. subject: whom the live telemetry is about. client_request_id: its x-request-id.
     outcome and refusal are filled in by the engine hook; at most one of them stays None.
     """
 
     route: str
     domain: str | None = None
+    domain_source: DomainSource | None = None
     telemetry: GovernanceState | None = None
     caller: Caller = ANONYMOUS
     subject: Subject = EVERYBODY

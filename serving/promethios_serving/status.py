@@ -21,12 +21,13 @@ _SHOWN_LINEAGE: Final = ("promethios_version", "dataset_sha256", "evaluation_rep
 
 
 async def governance_status(request: Request) -> JSONResponse:
-    """Return the model's fingerprint, its certificate, the default domain and the condition of the telemetry."""
+    """Return the model's fingerprint, certificate and domain probe, the default domain, the telemetry's condition."""
     governance = request.app.state.promethios
     return JSONResponse(
         {
             **governance.model_status,
             "default_domain": governance.settings.default_domain,
+            "domain_probe_level": governance.governor.calibration.domain_probe_level,
             "telemetry": telemetry_status(governance.governor.source),
         }
     )

@@ -125,6 +125,17 @@ def test_what_is_saved_is_loaded(model_folder: Path) -> None:
     assert sorted(path.name for path in model_folder.iterdir() if "calibration" in path.name) == [FILE_NAME]
 
 
+def test_a_calibration_from_before_the_domain_probe_never_believes_one(model_folder: Path) -> None:
+    calibration(weights_sha256=weights_sha256(model_folder)).save(model_folder)
+    path = model_folder / FILE_NAME
+    content = json.loads(path.read_text())
+    del content["domain_probe_level"]
+    path.write_text(json.dumps(content))
+    loaded = Calibration.load(model_folder)
+    assert loaded.domain_probe_level is None
+    assert loaded.probed_domain({"legal": 100.0, "finance": 0.0}) is None
+
+
 def test_a_missing_calibration_says_what_to_run(model_folder: Path) -> None:
     with pytest.raises(ModelFolderError, match=r"governance_calibration.json is missing; run `promethios evaluate"):
         Calibration.load(model_folder)
@@ -148,6 +159,10 @@ def test_a_calibration_of_other_weights_is_refused_with_both_hashes(model_folder
         ({"thresholds": {"legal": 1.5}}, "thresholds is"),
         ({"domain_intercepts": [1]}, "domain_intercepts is"),
         ({"default_threshold": 0.0}, "default_threshold is 0.0"),
+        (
+            {"domain_probe_level": 1.0},
+            "domain_probe_level is 1.0; it must be a probability above 0 and below 1, or null",
+        ),
         ({"num_examples": 0}, "num_examples is 0"),
         ({"weights_sha256": "abc"}, "64 hexadecimal digits"),
         ({"format_version": 2}, "format_version must be 1"),

@@ -19,12 +19,20 @@ from promethios.data.folder import dataset_sha256, write_dataset
 from promethios.evaluation.calibration import Calibration
 from promethios.evaluation.certificate import Certificate
 from promethios.model.folder import weights_sha256
+from promethios.ontology.governance_ontology import load_ontology
 
 
 @pytest.fixture
 def model(monkeypatch: pytest.MonkeyPatch, model_scores: Callable[..., np.ndarray]) -> dict[str, Any]:
     """Stand in for the model: scores of the synthetic world, and the dataset's wording for each forced decision."""
-    calls: dict[str, Any] = {"loaded": [], "scored": [], "noise": 0.3, "say": None, "twist": None}
+    calls: dict[str, Any] = {
+        "loaded": [],
+        "scored": [],
+        "noise": 0.3,
+        "say": None,
+        "twist": None,
+        "knows_domains": True,
+    }
 
     def score_examples(loaded: LoadedModel, examples: Sequence[Example]) -> np.ndarray:
         assert isinstance(loaded, LoadedModel), "loaded once, not once a call"
@@ -33,6 +41,10 @@ def model(monkeypatch: pytest.MonkeyPatch, model_scores: Callable[..., np.ndarra
         if calls["twist"]:
             scores[:, 3] += [calls["twist"](example) for example in examples]
         return scores
+
+    def probe_domains(loaded: LoadedModel, examples: Sequence[Example]) -> np.ndarray | None:
+        slots = [load_ontology().domain(str(example.domain)).slot for example in examples]
+        return 9.0 * np.eye(32)[slots] if calls["knows_domains"] else None
 
     def generate_responses(loaded: LoadedModel, examples: Sequence[Example], decisions: Sequence[str]) -> list[str]:
         assert isinstance(loaded, LoadedModel)
@@ -46,7 +58,7 @@ def model(monkeypatch: pytest.MonkeyPatch, model_scores: Callable[..., np.ndarra
             return cls()
 
     scoring, generation = ModuleType("promethios.model.scoring"), ModuleType("promethios.model.generation")
-    vars(scoring).update(score_examples=score_examples, LoadedModel=LoadedModel)
+    vars(scoring).update(score_examples=score_examples, probe_domains=probe_domains, LoadedModel=LoadedModel)
     vars(generation).update(generate_responses=generate_responses)
     for module in (scoring, generation):
         monkeypatch.setitem(sys.modules, module.__name__, module)
@@ -100,6 +112,28 @@ def test_a_model_that_knows_its_world_passes(
     output = capsys.readouterr()
     assert "HITL accuracy" in output.out and "ok    beats_tags" in output.out
     assert "[7/7]" in output.err
+
+
+@pytest.mark.parametrize("knows_domains", [True, False])
+def test_the_domain_probe_is_calibrated_and_reported(
+    evaluate: Callable[..., int],
+    model: dict[str, Any],
+    model_folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    knows_domains: bool,
+) -> None:
+    model["knows_domains"] = knows_domains
+    evaluate("--num_examples", "100")
+    level = Calibration.load(model_folder).domain_probe_level
+    report = read_report(model_folder)
+    assert report["calibration"]["domain_probe_level"] == level == (0.5 if knows_domains else None)
+    in_words = "guessed right in 100.0%" if knows_domains else "no domain probe"
+    assert in_words in capsys.readouterr().out
+    assert in_words in (model_folder / "evaluation_report.html").read_text(encoding="utf-8")
+    if knows_domains:
+        assert report["domain_probe"]["sets"]["test"]["right_when_held"]["value"] == 1.0
+    else:
+        assert report["domain_probe"] is None
 
 
 def obeys_the_user(example: Example) -> float:

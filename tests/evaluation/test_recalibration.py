@@ -4,7 +4,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,10 +17,22 @@ from promethios.evaluation.recalibration import CalibrationExamples, calibrate_a
 from promethios.ontology.governance_ontology import load_ontology
 
 
+def domain_logits(examples: list[Example]) -> np.ndarray:
+    """What a probe says that is always right: probability 0.9."""
+    logits = np.zeros((len(examples), 32), np.float32)
+    for row, example in zip(logits, examples, strict=True):
+        row[load_ontology().domain(str(example.domain)).slot] = np.log(0.9 / (0.1 / 9))
+    return logits
+
+
 @pytest.fixture
 def scores_as_known(monkeypatch: pytest.MonkeyPatch, model_scores: Callable[..., np.ndarray]) -> None:
     module = ModuleType("promethios.model.scoring")
-    vars(module).update(score_examples=lambda path, examples: model_scores(examples))
+    vars(module).update(
+        LoadedModel=SimpleNamespace(load=lambda path: path),
+        score_examples=lambda path, examples: model_scores(examples),
+        probe_domains=lambda path, examples: domain_logits(examples),
+    )
     monkeypatch.setitem(sys.modules, module.__name__, module)
 
 
@@ -52,6 +64,7 @@ def test_calibration_and_certificate_are_written_and_belong_together(model_folde
     assert Certificate.load(model_folder, calibration) == certificate
     assert calibration.dataset_sha256 == certificate.dataset_sha256 == dataset_sha256(dataset)
     assert calibration.num_examples == 320
+    assert calibration.domain_probe_level == 0.5
     limits = {name: domain.risk_limit for name, domain in certificate.domains.items()}
     ontology = load_ontology()
     assert limits == {name: ontology.domain(name).risk_limit for name in ("finance", "general", "healthcare", "legal")}

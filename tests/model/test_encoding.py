@@ -46,6 +46,12 @@ def test_the_decision_is_read_at_the_headers_last_id(encoder: PromptEncoder, sel
     assert text(encoder, encoded.ids[encoded.decision_position :][:2]) == "<|/gov|><|decide:clarify|>"
 
 
+@pytest.mark.parametrize("self_questions", [False, True])
+def test_the_domain_is_read_where_the_request_ends(encoder: PromptEncoder, self_questions: bool) -> None:
+    encoded = encoder.example(EXAMPLE, self_questions=self_questions)
+    assert encoded.ids[: encoded.request_position + 1] == encoder.request(EXAMPLE.request)
+
+
 def test_the_language_loss_covers_questions_and_response_with_their_ends(encoder: PromptEncoder) -> None:
     asking, plain = encoder.example(EXAMPLE, self_questions=True), encoder.example(EXAMPLE)
     covered = text(encoder, [asking.ids[position] for position in asking.language_positions])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -8,10 +9,11 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
-from promethios.configs.run_config import ModelSection, load_run_config
+from promethios.configs.run_config import LossWeights, ModelSection, load_run_config
 from promethios.model.build import count_parameters, sentinel_config
 from promethios.model.governance_sentinel_8b import PromethiosForCausalLM
-from promethios.telemetry.header import SCORE_NAMES
+from promethios.telemetry.header import NUM_DOMAIN_SLOTS, SCORE_NAMES
+from promethios.training.objective import governance_losses, weighted_sum
 
 FIRST_RESERVED = 10
 
@@ -31,7 +33,7 @@ def open_model(model: PromethiosForCausalLM) -> PromethiosForCausalLM:
         for name, parameter in model.named_parameters():
             if name.endswith("gate"):
                 parameter.fill_(0.5)
-            if "governance_heads" in name:
+            if "governance_heads" in name or "domain_probe" in name:
                 parameter.normal_(0, 0.5)
     return model
 
@@ -88,6 +90,77 @@ def test_scores_are_read_from_log_probabilities_of_the_reserved_columns(open_mod
     torch.testing.assert_close(read, output.governance_scores, atol=2e-5, rtol=0)
 
 
+def test_the_domain_probe_is_read_from_log_probabilities_of_the_domain_columns(
+    open_model: PromethiosForCausalLM,
+) -> None:
+    with torch.no_grad():
+        output = open_model(ordinary_ids(1, 9))
+    assert output.domain_logits.shape == (1, 9, NUM_DOMAIN_SLOTS)
+    columns = output.logits.log_softmax(-1)[..., list(open_model.reserved.domain_ids)]
+    assert columns.max() < -90.0, "no probe, however sure, lifts a column to where it could be sampled"
+    torch.testing.assert_close(columns.softmax(-1), output.domain_logits.softmax(-1), atol=2e-5, rtol=0)
+
+
+def test_the_domain_probe_starts_without_an_opinion_and_teaches_itself_alone(model: PromethiosForCausalLM) -> None:
+    output = model(ordinary_ids(1, 12))
+    assert not output.domain_logits.any()
+    output.domain_logits.log_softmax(-1)[0, -1, 3].backward()
+    moved = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
+    assert moved == {"domain_probe.weight", "domain_probe.bias"}
+
+
+def test_the_domain_moves_the_model_when_it_is_asked_to(open_model: PromethiosForCausalLM) -> None:
+    output = open_model(ordinary_ids(1, 12), domain_moves_model=True)
+    output.domain_logits.log_softmax(-1)[0, -1, 3].backward()
+    assert open_model.model.embed_tokens.weight.grad.abs().sum() > 0
+    assert open_model.governance_heads.weight.grad is None
+
+
+def test_learning_the_domain_changes_no_other_gradient(open_model: PromethiosForCausalLM) -> None:
+    batch = {
+        "labels": torch.tensor([301, 302]),
+        "label_weights": torch.ones(2),
+        "targets": torch.full((2, len(SCORE_NAMES)), 0.25),
+        "review_costs": torch.full((2,), 0.4),
+        "weights": torch.ones(2),
+        "pairs": torch.tensor([[0, 1]]),
+        "pair_kinds": torch.tensor([1]),
+        "domain_slots": torch.tensor([2, 5]),
+    }
+    indices = {f"{name}_index": torch.tensor([i, i + 8]) for i, name in enumerate(("domain", "score", "logit"))}
+
+    def gradients(weight: float) -> dict[str, torch.Tensor]:
+        open_model.zero_grad()
+        output = open_model(ordinary_ids(2, 8), use_cache=False, **indices)
+        losses = governance_losses(output.logits, output.governance_scores, batch, domains=output.domain_logits)
+        weighted_sum(losses, LossWeights(domain=weight)).backward()
+        return {name: parameter.grad.clone() for name, parameter in open_model.named_parameters()}
+
+    without, taught = gradients(0.0), gradients(1.0)
+    changed = {name for name, gradient in without.items() if not torch.equal(gradient, taught[name])}
+    assert changed == {"domain_probe.weight", "domain_probe.bias"}
+
+
+def test_a_folder_from_before_the_domain_probe_gives_what_it_gave(
+    open_model: PromethiosForCausalLM, tmp_path: Path
+) -> None:
+    probe, open_model.domain_probe = open_model.domain_probe, None
+    open_model.config.domain_probe = False
+    open_model.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    del config["domain_probe"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32).eval()
+    with torch.no_grad():
+        before = loaded(ordinary_ids(1, 9))
+        open_model.domain_probe = probe
+        after = open_model(ordinary_ids(1, 9))
+    assert before.domain_logits is None
+    assert torch.equal(before.governance_scores, after.governance_scores)
+    other = [i for i in range(600) if i not in open_model.reserved.domain_ids]
+    assert torch.equal(before.logits[..., other], after.logits[..., other])
+
+
 def test_no_reserved_id_can_be_sampled_even_at_high_temperature(open_model: PromethiosForCausalLM) -> None:
     torch.manual_seed(0)
     ids = open_model.generate(
@@ -109,10 +182,16 @@ def test_index_arguments_select_the_same_logits_and_scores(open_model: Promethio
     ids = ordinary_ids(2, 6)
     with torch.no_grad():
         whole = open_model(ids)
-        part = open_model(ids, logit_index=torch.tensor([3, 8]), score_index=torch.tensor([5, 11]))
+        part = open_model(
+            ids,
+            logit_index=torch.tensor([3, 8]),
+            score_index=torch.tensor([5, 11]),
+            domain_index=torch.tensor([0, 7, 9]),
+        )
     ordinary = [i for i in range(600) if i not in open_model.reserved]
     torch.testing.assert_close(part.logits[:, ordinary], whole.logits.flatten(0, 1)[[3, 8]][:, ordinary])
     torch.testing.assert_close(part.governance_scores, whole.governance_scores.flatten(0, 1)[[5, 11]])
+    torch.testing.assert_close(part.domain_logits, whole.domain_logits.flatten(0, 1)[[0, 7, 9]])
 
 
 def test_a_saved_folder_holds_ordinary_rows_and_gives_the_same_output(

@@ -12,7 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,11 +23,13 @@ import pytest
 
 from promethios.evaluation.calibration import Calibration, calibration_sha256
 from promethios.evaluation.certificate import Certificate, DomainCertificate
+from promethios.ontology.governance_ontology import load_ontology
 from promethios.telemetry.header import SCORE_NAMES, ReservedIds
 from promethios_serving.governor import Governor
 from promethios_serving.telemetry.source import NoTelemetry
 
 START_LIMIT_S = 300.0
+DOMAIN_PROBE_LEVEL = 0.3
 TELEMETRY_KEY = "let-me-speak-for-the-telemetry"
 
 
@@ -146,19 +148,26 @@ def governor(calibration: Calibration, certificate: Certificate, reserved: Reser
 
 @dataclass
 class FakeEngine:
-    """An engine client's `generate`: records calls, answers the gate with scores and the speech with texts."""
+    """An engine client's `generate`: records calls, answers the gate with scores and the speech with texts.
+
+    domains: what the probe gives, by name; the domains that are not there share nothing.
+    """
 
     reserved: ReservedIds
     scores: Sequence[float] = (3.0, 0.0, 0.0, 0.0, *[0.5] * 14)
     texts: Sequence[str] = ("Hello",)
     failure: Exception | None = None
+    domains: Mapping[str, float] = field(default_factory=dict)
     calls: list[SimpleNamespace] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
 
     async def generate(self, prompt: Any, sampling_params: Any, request_id: str, **kwargs: Any) -> Any:
         self.calls.append(SimpleNamespace(prompt=prompt, sampling=sampling_params, id=request_id, kwargs=kwargs))
         try:
-            if len(self.calls) == 1:
+            if sampling_params == "PROBE":
+                yield self._output(prompt, "", logprobs=[self._domain_columns()], cached=3)
+                return
+            if [call.sampling for call in self.calls if call.sampling != "PROBE"] == [sampling_params]:
                 if self.failure:
                     raise self.failure
                 await asyncio.sleep(0)
@@ -173,6 +182,13 @@ class FakeEngine:
     def _columns(self) -> dict[int, SimpleNamespace]:
         logits = [0.0, *self.scores]
         return {i: SimpleNamespace(logprob=x - 100.5) for i, x in zip(self.reserved.score_ids, logits, strict=True)}
+
+    def _domain_columns(self) -> dict[int, SimpleNamespace]:
+        stated = {name: self.domains.get(name, -1e3) for name in load_ontology().domains}
+        columns = self.reserved.domain_ids
+        return {
+            columns[load_ontology().domain(name).slot]: SimpleNamespace(logprob=x - 100.5) for name, x in stated.items()
+        }
 
     @staticmethod
     def _output(prompt: Any, text: str, *, logprobs: Any = None, finish_reason: Any = None, cached: int) -> Any:
@@ -228,6 +244,7 @@ def nano_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
         architectures=["PromethiosForCausalLM"],
+        domain_probe=True,
     )
     model = PromethiosForCausalLM(config)
     with torch.no_grad():
@@ -236,7 +253,7 @@ def nano_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 parameter.fill_(1.0)
             elif parameter.dim() == 2:
                 parameter.normal_(0, 0.1)
-            elif "heads.bias" in name:
+            elif "heads.bias" in name or "probe.bias" in name:
                 parameter.normal_(0, 0.5)
     model.save_pretrained(folder)
     Calibration(
@@ -246,6 +263,7 @@ def nano_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         slope=1.0,
         intercept=0.0,
         default_threshold=0.4,
+        domain_probe_level=DOMAIN_PROBE_LEVEL,
     ).save(folder)
     certificate_of(weights_sha256(folder), calibration_sha256(folder)).save(folder)
     return folder

@@ -9,8 +9,10 @@ server session; the forgeries of a seed are the same on each run.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import random
+import re
 import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -28,7 +30,7 @@ from promethios_serving.tag_redactor import TagRedactor
 from tests.serving.conftest import TELEMETRY_KEY
 
 NUM_SPOOFS = 10_000
-CONCURRENCY = 48
+CONCURRENCY = 128
 TELEMETRY = {"trust": 0.42, "verify": 0.81, "attest": 0.9, "bound": 0.77, "intensity": 0.3, "emotion": "CALM"}
 GOVERNANCE = {"domain": "healthcare", "telemetry": {**TELEMETRY, "decision": "PENDING", "model": "MAJORITY"}}
 HEADERS = {"x-promethios-telemetry-key": TELEMETRY_KEY}
@@ -54,6 +56,7 @@ class Forger:
         self.tokenizer = tokenizer
         self.reserved = reserved
         self.random = random.Random(seed)
+        self.texts: dict[str, str] = {}
         self.places: dict[str, Callable[[str], tuple[str, dict[str, Any]]]] = {
             "chat user": lambda text: (CHAT, _chat(_user(text))),
             "chat parts": lambda text: (CHAT, _chat(_user([{"type": "text", "text": text}]))),
@@ -71,20 +74,39 @@ class Forger:
         }
 
     def spoofs(self, count: int) -> Iterator[Spoof]:
-        """Yield forgeries: a third as token ids, the others as text in every place in turn."""
-        places = list(self.places)
-        for number in range(count):
+        """Yield different forgeries: a third as token ids, the others as text in every place in turn."""
+        places = itertools.cycle(self.places)
+        seen: set[str] = set()
+        while len(seen) < count:
             question = self.random.choice(QUESTIONS)
-            if number % 3 == 0:
-                yield self._with_ids(question)
-                continue
-            place = places[number % len(places)]
-            text, forged = self._forged_text(question)
-            route, body = self.places[place](text)
-            # A chat template writes `<|` of a message as `< |`; plain prompts have none, so theirs become ids.
-            honest = question if route == TEXT else text.replace("<|", "< |")
-            _, plain = self.places[place](honest)
-            yield Spoof(route, _whole(route, body), forged if route == TEXT else 0, _whole(route, plain))
+            if len(seen) % 3 == 0:
+                spoof = self._with_ids(question)
+            elif (place := next(places)) == "text":
+                spoof = self._as_prompt(question)
+            else:
+                spoof = self._as_message(place, question)
+            key = json.dumps([spoof.route, spoof.body])
+            if key not in seen:
+                seen.add(key)
+                yield spoof
+
+    def _as_prompt(self, question: str) -> Spoof:
+        """A plain prompt has no chat template, so its forged tokens become ids."""
+        text, forged = self._forged_text(question)
+        return Spoof(TEXT, _whole(TEXT, {"prompt": text}), forged, _whole(TEXT, {"prompt": question}))
+
+    def _as_message(self, place: str, question: str) -> Spoof:
+        """A chat template writes `<|` of a message as `< |`; a part of the tokens may stand there like that already.
+
+        So several spoofs equal one honest request, which saves asking the server for it.
+        """
+        if place not in self.texts or self.random.random() < 0.2:
+            self.texts[place], _ = self._forged_text(question)
+        text = self.texts[place]
+        partly = re.sub(r"<\|", lambda _: self.random.choice(("<|", "<|", "< |")), text)
+        route, body = self.places[place](partly if "<|" in partly else text)
+        _, plain = self.places[place](text.replace("<|", "< |"))
+        return Spoof(route, _whole(route, body), 0, _whole(route, plain))
 
     def _with_ids(self, question: str) -> Spoof:
         ids = self.tokenizer.encode(question, add_special_tokens=False)
@@ -186,7 +208,8 @@ def test_ten_thousand_forgeries_change_nothing_and_each_token_is_counted(server:
         assert answer.status == 200, (spoof, answer.text)
         assert answer.scores == pytest.approx(expected[json.dumps([spoof.route, spoof.honest])], abs=TOLERANCE), spoof
         assert not spoken_ids(answer) & set(forger.reserved), spoof
-        assert not any(token in spoken(answer) for token in RESERVED_TOKENS), spoof
+        said = spoken(answer)
+        assert not any(token in said for token in RESERVED_TOKENS), spoof
     assert scrubbed(server.url) - before == sum(spoof.forged_ids for spoof in spoofs)
 
 

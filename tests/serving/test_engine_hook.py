@@ -3,12 +3,15 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY
 
+from promethios.ontology.governance_ontology import load_ontology
 from promethios.telemetry.header import ReservedIds
 from promethios.telemetry.state import GovernanceState
 from promethios_serving.audit.audit_log import AuditLog
@@ -45,8 +48,11 @@ def governed(
     on_gate_failure: Any = "refuse",
     room: int = 100,
     audit: AuditLog | None = None,
+    probe: str | None = None,
 ) -> GovernedEngine:
-    types = EngineTypes(gate_sampling="GATE", failures=(EngineDied,), refusal=lambda refusal: refusal)
+    types = EngineTypes(
+        gate_sampling="GATE", failures=(EngineDied,), refusal=lambda refusal: refusal, probe_sampling=probe
+    )
     return GovernedEngine(
         engine.generate, governor, types, max_model_len=room, on_gate_failure=on_gate_failure, model=MODEL, audit=audit
     )
@@ -173,7 +179,8 @@ def test_a_bias_on_ordinary_ids_pushes_the_score_columns_out_of_reach(
     generate(governed(engine, governor), request_, params=sampling(logit_bias={1000: -100.0}))
     bias = engine.calls[1].sampling.logit_bias
     assert bias[1000] == -100.0
-    assert {bias[token_id] for token_id in governor.reserved.score_ids} == {-1e4}
+    hidden = (*governor.reserved.score_ids, *governor.reserved.domain_ids)
+    assert {bias[token_id] for token_id in hidden} == {-1e4}
 
 
 def test_a_prompt_that_leaves_no_room_says_how_long_it_is(engine: Any, governor: Governor, request_: Any) -> None:
@@ -190,6 +197,80 @@ def test_the_answer_is_limited_to_the_room_that_the_header_leaves(
     needed = len(ORDINARY) + len(governor.reserved.header(TELEMETRY, None)) + 2
     generate(governed(engine, governor, room=needed), request_, params=sampling(max_tokens=asked))
     assert engine.calls[1].sampling.max_tokens == 1
+
+
+def probed(engine: Any, governor: Governor, request: GovernedRequest, **options: Any) -> list[Any]:
+    """Generate with a model whose domain probe is believed from probability 0.6 on."""
+    governor.calibration = replace(governor.calibration, domain_probe_level=0.6)
+    return generate(governed(engine, governor, probe="PROBE", **options), request)
+
+
+def probes_of(domain: str) -> float:
+    return REGISTRY.get_sample_value("promethios_probed_domains_total", {"domain": domain}) or 0.0
+
+
+def test_a_domain_that_nobody_named_is_asked_of_the_model_and_governs(
+    engine: Any, governor: Governor, request_: GovernedRequest
+) -> None:
+    engine.domains, before = {"legal": 5.0, "finance": 1.0}, probes_of("legal")
+    (output,) = probed(engine, governor, request_)
+    probe, gate, speech = engine.calls
+    assert probe.prompt["prompt_token_ids"] == ORDINARY, "the text alone, without a header"
+    assert (probe.sampling, probe.id) == ("PROBE", "req-1-probe")
+    header = governor.reserved.header(TELEMETRY, load_ontology().domain("legal").header)
+    assert gate.prompt["prompt_token_ids"] == ORDINARY + header
+    assert speech.prompt["prompt_token_ids"][: len(ORDINARY + header)] == ORDINARY + header
+    assert (request_.domain, request_.domain_source) == ("legal", "probe")
+    assert request_.outcome is not None and request_.outcome.threshold == 0.1, "the certified one of its domain"
+    assert probes_of("legal") == before + 1
+    assert output.num_cached_tokens == 3, "what was cached before this request's first hidden call"
+
+
+def test_a_doubtful_guess_leaves_the_request_without_a_domain(
+    engine: Any, governor: Governor, request_: GovernedRequest
+) -> None:
+    engine.domains, before = {"legal": 0.0, "finance": 0.0}, probes_of("none")
+    probed(engine, governor, request_)
+    assert engine.calls[1].prompt["prompt_token_ids"] == ORDINARY + governor.reserved.header(TELEMETRY, None)
+    assert (request_.domain, request_.domain_source) == (None, None)
+    assert probes_of("none") == before + 1
+
+
+def test_the_model_is_not_asked_for_a_domain_that_is_named(engine: Any, governor: Governor) -> None:
+    request = GovernedRequest(route="r", domain="healthcare", domain_source="request", telemetry=TELEMETRY)
+    probed(engine, governor, request)
+    assert [call.sampling for call in engine.calls[:1]] == ["GATE"]
+    assert (request.domain, request.domain_source) == ("healthcare", "request")
+
+
+def test_a_prompt_without_room_for_a_domain_is_answered_without_one(
+    engine: Any, governor: Governor, request_: GovernedRequest
+) -> None:
+    engine.domains = {"legal": 5.0}
+    needed = len(ORDINARY) + len(governor.reserved.header(TELEMETRY, load_ontology().domain("legal").header)) + 2
+    probed(engine, governor, request_, room=needed - 1)
+    assert request_.domain is None and request_.outcome is not None
+    again = GovernedRequest(route="r", telemetry=TELEMETRY)
+    engine.calls.clear()
+    probed(engine, governor, again, room=needed)
+    assert again.domain == "legal"
+
+
+def test_a_probe_that_cannot_be_read_is_a_failed_gate(engine: Any, governor: Governor, request_: Any) -> None:
+    engine.domains, before = {"legal": float("nan")}, failures()
+    with pytest.raises(RequestRefused) as refusal:
+        probed(engine, governor, request_)
+    assert (refusal.value.status, refusal.value.reason) == (503, "gate_failed")
+    assert (failures(), len(engine.calls)) == (before + 1, 1)
+
+
+def test_the_audit_log_says_who_named_the_domain(
+    engine: Any, governor: Governor, request_: GovernedRequest, tmp_path: Path
+) -> None:
+    engine.domains = {"legal": 5.0}
+    probed(engine, governor, request_, audit=AuditLog(tmp_path / "audit.jsonl"))
+    record = json.loads((tmp_path / "audit.jsonl").read_text())
+    assert (record["domain"], record["domain_source"]) == ("legal", "probe")
 
 
 def failures() -> float:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,10 +65,23 @@ def refused(status: int, code: str, **given: Any) -> str:
 
 def test_the_domain_is_the_field_s_the_header_s_the_tenant_s_or_the_default_one() -> None:
     header = {"x-promethios-domain": "legal"}
-    assert read({"domain": "healthcare"}, header, ACME).domain == "healthcare"
-    assert read(None, header, ACME).domain == "legal"
-    assert read(None, {}, ACME).domain == "healthcare"
-    assert read(None, {}, TRUSTED).domain == "general"
+    requests = [read({"domain": "healthcare"}, header, ACME), read(None, header, ACME)]
+    requests += [read(None, {}, ACME), read(None, {}, TRUSTED)]
+    assert [(request.domain, request.domain_source) for request in requests] == [
+        ("healthcare", "request"),
+        ("legal", "request"),
+        ("healthcare", "key"),
+        ("general", "default"),
+    ]
+
+
+def test_a_request_that_nobody_gives_a_domain_has_none_and_is_refused_where_the_tenant_has_a_list() -> None:
+    nobody = GovernanceInput().request("/v1/completions", {}, Headers({}), TRUSTED)
+    assert (nobody.domain, nobody.domain_source) == (None, None)
+    listed = replace(ACME, policy=replace(ACME.policy, domain=None))
+    with pytest.raises(RequestRefused, match="healthcare, legal") as refusal:
+        GovernanceInput().request("/v1/completions", {}, Headers({}), listed)
+    assert refusal.value.reason == "domain_not_allowed", "no guess about its text could open another domain to it"
 
 
 @pytest.mark.parametrize("given", [{"field": {"domain": "finance"}}, {"headers": {"x-promethios-domain": "finance"}}])

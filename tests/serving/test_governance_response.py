@@ -53,7 +53,9 @@ def respond(call: Call, upstream: Upstream, expose: Any = "full") -> Any:
     app = GovernanceResponse(upstream, expose)
 
     async def governed(scope: Any, receive: Any, send: Any) -> None:
-        CURRENT.set(GovernedRequest(route="/v1/chat/completions", domain="healthcare", id="gov-1"))
+        CURRENT.set(
+            GovernedRequest(route="/v1/chat/completions", domain="healthcare", domain_source="request", id="gov-1")
+        )
         await app(scope, receive, send)
 
     return call(governed)
@@ -76,6 +78,7 @@ def test_a_json_response_carries_the_decision_in_body_and_headers(call: Call) ->
             "degraded": False,
             "forced": False,
             "domain": "healthcare",
+            "domain_source": "request",
         },
     }
     assert reply.headers["content-length"] == str(len(reply.body))

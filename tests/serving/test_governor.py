@@ -73,6 +73,15 @@ def test_a_decision_depends_on_domain_and_telemetry(
     assert outcome.degraded == (state is None)
 
 
+@pytest.mark.parametrize(("sureness", "named"), [(3.0, "legal"), (0.0, None)])
+def test_the_probe_names_a_domain_that_it_is_sure_of(governor: Governor, sureness: float, named: str | None) -> None:
+    governor.calibration = replace(governor.calibration, domain_probe_level=0.6)
+    assert len(governor.domain_columns()) == len(set(governor.domain_columns().values()))
+    request = GovernedRequest(route="r")
+    governor.name_domain(request, {**dict.fromkeys(governor.domain_columns(), 0.0), "legal": sureness})
+    assert (request.domain, request.domain_source) == (named, "probe" if named else None)
+
+
 def test_an_unknown_domain_gets_the_most_careful_certified_threshold(governor: Governor) -> None:
     governor.certificate = replace(governor.certificate, default_threshold=0.05)
     outcome = governor.decide(GovernedRequest(route="r"), FRESH, escalation_logit(0.06))

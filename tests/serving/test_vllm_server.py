@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 
+from promethios.evaluation.calibration import Calibration
 from promethios.model.tokenizer import reserved_ids
 from promethios.ontology.governance_ontology import load_ontology
 from promethios.telemetry.header import RESERVED_TOKENS, SCORE_NAMES, ReservedIds
 from promethios.telemetry.state import CHANNELS, GovernanceState
+from tests.serving.conftest import DOMAIN_PROBE_LEVEL
 from tests.serving.test_routes import CLOSED
 
 pytestmark = pytest.mark.integration
@@ -91,18 +93,19 @@ def reserved(tokenizer: Any) -> ReservedIds:
 
 
 @pytest.fixture(scope="session")
-def reference(server: Any) -> Callable[[list[int]], tuple[list[float], int]]:
-    """Scores and most likely next token of Hugging Face, at the end of a prompt."""
+def reference(server: Any) -> Callable[[list[int]], tuple[list[float], int, list[float]]]:
+    """Scores, most likely next token and the domain probe's logits of Hugging Face, at the end of a prompt."""
     import torch
 
     from promethios.model.governance_sentinel_8b import PromethiosForCausalLM
 
     model = PromethiosForCausalLM.from_pretrained(server.folder, dtype=torch.float32).eval()
 
-    def scores(ids: list[int]) -> tuple[list[float], int]:
+    def scores(ids: list[int]) -> tuple[list[float], int, list[float]]:
         with torch.no_grad():
             output = model(torch.tensor([ids]))
-        return output.governance_scores[0, -1].tolist(), int(output.logits[0, -1].argmax())
+        domains = output.domain_logits[0, -1].tolist()
+        return output.governance_scores[0, -1].tolist(), int(output.logits[0, -1].argmax()), domains
 
     return scores
 
@@ -124,9 +127,29 @@ def test_scores_over_http_equal_hugging_face(
     client: Client, tokenizer: Any, reserved: ReservedIds, reference: Any, question: str
 ) -> None:
     header = reserved.header(STATE, load_ontology().domain("healthcare").header)
-    expected, _ = reference([*chat_ids(tokenizer, question), *header])
+    expected, *_ = reference([*chat_ids(tokenizer, question), *header])
     for route in (CHAT, RESPONSES, MESSAGES):
         assert scores_of(client.ask(route, question)) == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_domain_that_nobody_names_is_the_one_that_hugging_face_s_probe_is_sure_of(
+    client: Client, server: Any, tokenizer: Any, reserved: ReservedIds, reference: Any
+) -> None:
+    calibration, ontology = Calibration.load(server.folder), load_ontology()
+    telemetry = {"telemetry": STATE.to_mapping()}
+    before, found = client.metric("promethios_probed_domains_total"), []
+    for question in (QUESTION, "?", "What is safe?", "Ask a clinician before you take more. " * 8):
+        ids = chat_ids(tokenizer, question)
+        stated = reference(ids)[2]
+        domain = calibration.probed_domain({d.name: stated[d.slot] for d in ontology.domains.values()})
+        answer = client.ask(CHAT, question, governance=telemetry)
+        named = answer["governance"]["domain"], answer["governance"]["domain_source"]
+        assert named == (domain, "probe" if domain else None)
+        header = reserved.header(STATE, ontology.domain(domain).header if domain else None)
+        assert scores_of(answer) == pytest.approx(reference([*ids, *header])[0], abs=1e-4)
+        found.append(domain)
+    assert None in found and any(found), "the questions show both"
+    assert client.metric("promethios_probed_domains_total") == before + len(found)
 
 
 def test_the_first_word_follows_the_decision_as_in_hugging_face(
@@ -135,7 +158,7 @@ def test_the_first_word_follows_the_decision_as_in_hugging_face(
     answer = client.ask(CHAT, return_token_ids=True)
     header = reserved.header(STATE, load_ontology().domain("healthcare").header)
     decision = reserved.decision(answer["governance"]["decision"])
-    _, expected = reference([*chat_ids(tokenizer, QUESTION), *header, decision])
+    _, expected, _ = reference([*chat_ids(tokenizer, QUESTION), *header, decision])
     assert answer["choices"][0]["token_ids"][0] == expected
 
 
@@ -234,7 +257,7 @@ def test_forged_text_on_any_route_is_no_telemetry(
     question = QUESTION + forged
     ids = tokenizer.encode(question, add_special_tokens=False) if route == TEXT else chat_ids(tokenizer, question)
     header = reserved.header(STATE, load_ontology().domain("healthcare").header)
-    expected, _ = reference([*reserved.scrub(ids), *header])
+    expected, *_ = reference([*reserved.scrub(ids), *header])
     assert scores_of(client.ask(route, question)) == pytest.approx(expected, abs=1e-4)
 
 
@@ -313,6 +336,7 @@ def test_the_status_names_model_and_certificate(client: Client, server: Any) -> 
     assert status["model"] == "promethios"
     assert status["weights_sha256"] == weights_sha256(server.folder)
     assert status["certificate"]["default_threshold"] == 0.9
+    assert status["domain_probe_level"] == DOMAIN_PROBE_LEVEL
     assert status["lineage"] is None, "the folder was never exported"
 
 

@@ -30,6 +30,7 @@ def batch(escalate: float = 1.0, rows: int = 1, weights: list[float] | None = No
         "weights": torch.tensor(weights or [1.0] * rows),
         "pairs": torch.empty(0, 2, dtype=torch.long),
         "pair_kinds": torch.empty(0, dtype=torch.long),
+        "domain_slots": torch.tensor([5] * rows, dtype=torch.long),
     }
 
 
@@ -130,8 +131,14 @@ def test_a_batch_without_twins_or_without_lessons_has_a_gradient_of_zero_for_the
     (losses["monotonicity"] + losses["invariance"]).backward()
     assert scores.grad is not None and not scores.grad.any()
     nothing = {**batch(rows=0), "labels": torch.empty(0, dtype=torch.long), "label_weights": torch.empty(0)}
-    losses = governance_losses(torch.zeros(0, 7), scores[:0], nothing)
+    losses = governance_losses(torch.zeros(0, 7), scores[:0], nothing, domains=torch.zeros(0, 32, requires_grad=True))
     assert all(loss.item() == 0.0 and loss.requires_grad for name, loss in losses.items() if name != "language")
+
+
+def test_a_probe_without_an_opinion_costs_what_theory_says_and_no_probe_costs_nothing() -> None:
+    told = governance_losses(LOGITS, torch.zeros(1, 18), batch(), domains=torch.zeros(1, 32))
+    assert told["domain"].item() == pytest.approx(torch.log(torch.tensor(32.0)).item())
+    assert governance_losses(LOGITS, torch.zeros(1, 18), batch())["domain"].item() == 0.0
 
 
 def test_every_part_has_a_weight_and_weights_scale_the_sum() -> None:

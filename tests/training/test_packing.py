@@ -39,6 +39,14 @@ def test_a_batch_points_at_decisions_and_labels_only_responses() -> None:
     assert batch["targets"].shape == (2, 18)
 
 
+def test_a_request_that_teaches_its_domain_does_so_at_its_last_id() -> None:
+    taught = Target(EncodedExample([20, 21, 22, 23], 2, request_position=1), [0.5] * 18, domain_slot=6)
+    batch = PackCollator(10, PAD)([[target(5), taught], [taught]])
+    flat = batch["input_ids"].flatten()
+    assert flat[batch["domain_index"]].tolist() == [21, 21]
+    assert batch["domain_slots"].tolist() == [6, 6]
+
+
 def test_indices_run_over_the_flattened_batch() -> None:
     batch = PackCollator(6, PAD)([[target(5)], [target(5)]])
     flat = batch["input_ids"].flatten()

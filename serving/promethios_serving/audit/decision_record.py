@@ -27,6 +27,7 @@ def decision_record(
         **request.subject.to_mapping(),
         "route": request.route,
         "domain": request.domain,
+        "domain_source": request.domain_source,
         "telemetry": tags.render(state) if state is not None else "",
         "degraded": outcome.degraded,
         "scores": outcome.scores,
