@@ -1,4 +1,4 @@
-"""helm install in a real cluster, on the model that was trained there: ask, review, learn; roll, kill, remove."""
+"""helm install in a real cluster, on the model trained there: ask, review, learn; roll, kill, fetch, remove."""
 
 from __future__ import annotations
 
@@ -8,24 +8,26 @@ import sys
 import threading
 import time
 import urllib.error
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from obstore.store import S3Store
 from openai import APIError, OpenAI
 
-from tests.e2e.cluster import console, jobs, prometheus
+from tests.e2e.cluster import console, jobs, prometheus, webhook
 from tests.e2e.cluster.jobs import JOB, Run
-from tests.e2e.cluster.real import RealCluster
+from tests.e2e.cluster.real import BUCKET, S3_KEY, S3_SECRET, RealCluster
 from tests.e2e.cluster.release import BIN, Release, claim, get_json, post_json, restricted_namespace
 
 pytestmark = pytest.mark.e2e
 
 CLIENTS = 8
 STREAMS = 200
-ESCALATE = {"extra_body": {"governance": {"telemetry": dict.fromkeys(("trust", "verify", "attest", "bound"), 0.01)}}}
+CLAIMS = ("spool", "audit")
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +39,10 @@ def release(real_cluster: RealCluster, tmp_path_factory: pytest.TempPathFactory)
         run.wait_until_succeeded()
         restricted_namespace(real_cluster, "serving")
         installed = Release(real_cluster, "serving")
-        real_cluster.apply(claim("spool", "serving"))
+        real_cluster.apply(*(claim(name, "serving") for name in CLAIMS))
         installed.make_keys()
-        installed.install({"name": "promethios-training", "subPath": f"runs/{JOB}"}, "spool")
+        model = {"name": "promethios-training", "subPath": f"runs/{JOB}"}
+        installed.install(model, *CLAIMS, webhook.url(real_cluster.place))
         yield installed
 
 
@@ -147,12 +150,16 @@ def starts_training(folder: Path) -> bool:
 
 
 class Load:
-    """Clients that stream one answer after the other until they are told to stop; every answer's end is counted."""
+    """Clients that stream one answer after the other until they are told to stop; every answer's end is counted.
+
+    Each request has a name of its own, so that one that was decided twice would be seen. Nothing is asked again.
+    """
 
     def __init__(self, release: Release, clients: int) -> None:
         self.release = release
         self.ends: Counter[str] = Counter()
         self.escalated: set[str] = set()
+        self.names: set[str] = set()
         self.failures: list[str] = []
         self._stop = threading.Event()
         self._lock = threading.Lock()
@@ -182,10 +189,13 @@ class Load:
                 self.ends[end] += 1
 
     def _stream(self, engine: OpenAI) -> str:
-        messages = [{"role": "user", "content": "Tell me about it"}]
+        name, messages = f"load-{uuid.uuid4().hex}", [{"role": "user", "content": "Tell me about it"}]
         finished, governed = False, False
+        with self._lock:
+            self.names.add(name)
+        options: dict[str, Any] = {"max_tokens": 60, "stream": True, "extra_headers": {"x-request-id": name}}
         create = engine.chat.completions.with_streaming_response.create
-        with create(model="promethios", messages=messages, max_tokens=60, stream=True) as response:
+        with create(model="promethios", messages=messages, **options) as response:
             if response.headers["x-promethios-decision"] == "escalate":
                 with self._lock:
                     self.escalated.add(response.headers["x-promethios-decision-id"])
@@ -210,17 +220,36 @@ def test_a_rolling_restart_under_streaming_clients_cuts_no_answer_and_fails_no_r
     assert load.ends["whole"] >= STREAMS
 
 
-def reviews_of(release: Release) -> Counter[str]:
-    """How often each review is in the hub."""
-    counted: Counter[str] = Counter()
+def reviews_of(release: Release) -> set[str]:
+    """The ids of the reviews in the hub."""
+    ids: set[str] = set()
     with release.forwarded("hub", 8080) as hub:
         for state in ("open", "done"):
             after = 0
             while after is not None:
                 page = get_json(f"{hub}/v1/reviews?state={state}&limit=200&after={after}", release.keys["ann"])
-                counted.update(item["id"] for item in page["data"])
+                ids.update(item["id"] for item in page["data"])
                 after = page["next"]
-    return counted
+    return ids
+
+
+def audited(release: Release) -> list[dict[str, Any]]:
+    """Every decision that an engine of the release wrote down; of a torn line the answer never left."""
+    files = release.cluster.volume_of("audit", release.namespace).glob("*.jsonl")
+    lines = [line for file in files for line in file.read_text().splitlines()]
+    return [json.loads(line) for line in lines if line.endswith("}")]
+
+
+def settle(release: Release, ids: set[str]) -> None:
+    """A person decides each of them, and tries it once more."""
+    with release.forwarded("hub", 8080) as hub:
+        for review_id in ids:
+            url = f"{hub}/v1/reviews/{review_id}"
+            version = get_json(url, release.keys["ann"])["version"]
+            decision = {"action": "override", "decision": "answer", "response": "Yes.", "version": version}
+            assert post_json(f"{url}/decide", release.keys["ann"], decision)["state"] == "done"
+            with pytest.raises(urllib.error.HTTPError, match="409"):
+                post_json(f"{url}/decide", release.keys["ann"], decision)
 
 
 def killed(release: Release, part: str) -> None:
@@ -252,10 +281,17 @@ def test_no_review_is_lost_and_none_doubled_when_under_load(
         release.cluster.wait(lambda: len(load.escalated) >= count + 3, "reviews are made again", timeout=300)
     for workload in ("statefulset/{}-promethios-postgresql", "deployment/{}-promethios-hub"):
         release.rolled_out(workload.format(release.name))
-    release.cluster.wait(
-        lambda: load.escalated <= set(reviews_of(release)), "every review arrives", timeout=180, poll=3
-    )
-    assert set(reviews_of(release).values()) == {1}
+    release.cluster.wait(lambda: load.escalated <= reviews_of(release), "every review arrives", timeout=180, poll=3)
+    decided = audited(release)
+    named = [record["request_id"] for record in decided if record["request_id"] in load.names]
+    assert len(named) >= load.ends["whole"] and set(Counter(named).values()) == {1}
+    ids = Counter(record["id"] for record in decided)
+    assert set(ids.values()) == {1}
+    assert reviews_of(release) <= set(ids)  # no review without its one decision
+    settle(release, load.escalated)
+    place = release.cluster.place
+    release.cluster.wait(lambda: load.escalated <= set(webhook.told(place)), "the webhook is told of every decision")
+    assert {webhook.told(place)[review_id] for review_id in load.escalated} == {1}
 
 
 def test_prometheus_scrapes_every_metric_that_dashboards_and_alerts_name(release: Release) -> None:
@@ -275,6 +311,60 @@ def test_prometheus_scrapes_every_metric_that_dashboards_and_alerts_name(release
     assert {name for name in wanted if not {name, SUFFIX.sub("", name)} & known} == set()
 
 
+def upload(cluster: RealCluster, folder: Path, prefix: str) -> dict[str, Any]:
+    """Put an exported model into the cluster's S3 server; returns what the chart is told of it."""
+    store = S3Store(
+        BUCKET,
+        prefix=prefix,
+        endpoint=cluster.s3_url,
+        region="us-east-1",
+        access_key_id=S3_KEY,
+        secret_access_key=S3_SECRET,
+        client_options={"allow_http": True},
+    )
+    for path in (path for path in folder.rglob("*") if path.is_file()):
+        store.put(str(path.relative_to(folder)), path)
+    endpoint = [{"name": "AWS_ENDPOINT_URL", "value": cluster.s3_url}, {"name": "AWS_REGION", "value": "us-east-1"}]
+    return {"url": f"s3://{BUCKET}/{prefix}", "existingSecret": "object-store", "env": endpoint}
+
+
+def test_a_model_of_an_object_store_is_served_when_its_bytes_are_those_that_were_exported(
+    release: Release, tmp_path: Path
+) -> None:
+    cluster, keys = release.cluster, {"AWS_ACCESS_KEY_ID": S3_KEY, "AWS_SECRET_ACCESS_KEY": S3_SECRET}
+    metadata = {"name": "object-store", "namespace": release.namespace}
+    cluster.apply({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": keys})
+    trained = Run(cluster, JOB, release.namespace).folder
+    export = [str(BIN / "promethios"), "export", "--model_path", str(trained), "--output_path", str(tmp_path / "model")]
+    subprocess.run(export, check=True, capture_output=True)
+    sound = upload(cluster, tmp_path / "model", "models/sound")
+    weights = bytearray((tmp_path / "model" / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (tmp_path / "model" / "model.safetensors").write_bytes(weights)
+    damaged = upload(cluster, tmp_path / "model", "models/damaged")
+
+    stored = Release(cluster, release.namespace, name="stored")
+    stored.install_engine(release, damaged)
+    try:
+        reason = cluster.wait(lambda: refusal(stored), "the damaged model is refused", explain=stored.explain)
+        assert "belongs to weights" in reason
+        [pod] = stored.pods("engine")
+        assert {item["type"]: item["status"] for item in pod["status"]["conditions"]}["Ready"] == "False"
+        stored.install_engine(release, sound)
+        stored.rolled_out("deployment/stored-promethios-engine")
+        assert json.loads(ask(stored).text)["governance"]["decision"]
+    finally:
+        stored.helm("uninstall", stored.name, "--wait", "--timeout=240s")
+
+
+def refusal(stored: Release) -> str:
+    """What `kubectl describe pod` says of an init container that failed; nothing until one has."""
+    [pod] = stored.pods("engine")
+    [status] = pod["status"]["initContainerStatuses"]
+    ended = status["state"].get("terminated") or status["lastState"].get("terminated") or {}
+    return str(ended.get("message", ""))
+
+
 def test_an_upgrade_without_a_change_restarts_nothing_and_uninstall_leaves_nothing(release: Release) -> None:
     def pods() -> set[str]:
         return {pod["metadata"]["uid"] for part in ("engine", "hub", "postgresql") for pod in release.pods(part)}
@@ -283,6 +373,8 @@ def test_an_upgrade_without_a_change_restarts_nothing_and_uninstall_leaves_nothi
     release.upgrade()
     assert pods() == before
     release.helm("uninstall", release.name, "--wait", "--timeout=240s")
-    kinds = "deployments,statefulsets,services,pods,configmaps,networkpolicies,poddisruptionbudgets,serviceaccounts"
-    selector = f"--selector=app.kubernetes.io/instance={release.name}"
-    release.cluster.wait(lambda: release.kubectl("get", kinds, selector, "-o", "name") == "", "everything is gone")
+    release.cluster.wait(
+        lambda: not release.remains(), "everything is gone", explain=lambda: "\n".join(release.remains())
+    )
+    kept = release.kubectl("get", "pvc", "--output=name").split()  # the user's own
+    assert set(kept) == {f"persistentvolumeclaim/{name}" for name in (*CLAIMS, "promethios-training")}

@@ -146,7 +146,7 @@ def test_training_again_with_other_data_or_another_model_is_refused(trained: Pat
 
 def test_a_full_disk_leaves_the_earlier_checkpoint_intact(trained: Path, small_dataset: Path, tmp_path: Path) -> None:
     output_dir = tmp_path / "model"
-    assert train(small_dataset, output_dir).returncode == 0
+    shutil.copytree(trained, output_dir)
     before = {path.name: path.stat().st_size for path in (output_dir / "checkpoint-6").rglob("*") if path.is_file()}
     # The kernel refuses to write more than 100 KiB to any file: what a full disk does to a checkpoint.
     overrides = [word for pair in (*TINY, *SHAPE, *STEPS, "training.max_steps=12") for word in ("--set", pair)]

@@ -189,7 +189,14 @@ def test_a_folder_that_holds_other_things_is_left_alone(data_settings: dict[str,
 
 
 def generators(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    return [child for child in psutil.Process(process.pid).children() if "generate" in child.cmdline()]
+    return [child for child in psutil.Process(process.pid).children() if is_generator(child)]
+
+
+def is_generator(process: psutil.Process) -> bool:
+    try:
+        return "generate" in process.cmdline()
+    except psutil.NoSuchProcess:  # ended meanwhile, as another child of the script does
+        return False
 
 
 def test_data_of_another_size_are_not_taken_for_those_asked_for(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -76,6 +77,18 @@ MODULES = (
     Module("versitygw", {"versitygw": "github.com/versity/versitygw/cmd/versitygw"}),
     Module("pause", {"pause": "."}),
     Module("helm-unittest", {"helm-unittest": "github.com/helm-unittest/helm-unittest/cmd/helm-unittest"}),
+    Module(
+        "definitions",
+        {},
+        {
+            "prometheus-operator": (
+                "github.com/prometheus-operator/prometheus-operator",
+                "example/prometheus-operator-crd",
+            ),
+            "keda": ("github.com/kedacore/keda/v2", "config/crd/bases"),
+            "gateway-api": ("sigs.k8s.io/gateway-api", "config/crd/standard"),
+        },
+    ),
 )
 
 
@@ -112,28 +125,30 @@ def build(modules: tuple[Module, ...] = MODULES) -> None:
 
 def _build(module: Module) -> None:
     started = time.monotonic()
-    print(f"building {', '.join(module.programs)}", file=sys.stderr, flush=True)
+    print(f"building {', '.join([*module.programs, *module.share])}", file=sys.stderr, flush=True)
     environment = {**os.environ, "CGO_ENABLED": "0"}
     BIN.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=CACHE) as scratch:
         common = [go(), "build", "-trimpath", "-buildvcs=false", "-ldflags", module.ldflags(), "-o"]
-        if len(module.programs) > 1:
-            # One command for all: they share nearly all packages, and the linker runs in parallel.
-            _go([*common, f"{scratch}/", *module.programs.values()], module, environment)
-        else:
+        if len(module.programs) == 1:
             [(name, package)] = module.programs.items()
             _go([*common, f"{scratch}/{name}", package], module, environment)
+        elif module.programs:
+            # One command for all: they share nearly all packages, and the linker runs in parallel.
+            _go([*common, f"{scratch}/", *module.programs.values()], module, environment)
         for name in module.programs:
             Path(scratch, name).replace(BIN / name)  # a program that runs meanwhile keeps its old file
     for name, (go_module, folder) in module.share.items():
-        where = [go(), "list", "-m", "-f", "{{.Dir}}", go_module]
-        source = subprocess.check_output(where, cwd=module.folder, text=True)
+        # Also where no program of the module has brought it; its content is checked against go.sum.
+        source = json.loads(_go([go(), "mod", "download", "-json", go_module], module, environment))["Dir"]
         shutil.rmtree(SHARE / name, ignore_errors=True)
-        shutil.copytree(Path(source.strip()) / folder, SHARE / name, copy_function=shutil.copyfile)
+        shutil.copytree(Path(source) / folder, SHARE / name, copy_function=shutil.copyfile)
     print(f"built in {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
 
 
-def _go(command: list[str], module: Module, environment: dict[str, str]) -> None:
+def _go(command: list[str], module: Module, environment: dict[str, str]) -> str:
+    """What Go prints."""
     done = subprocess.run(command, cwd=module.folder, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise RuntimeError(f"go build of {module.name} failed:\n{done.stderr[-4000:]}")
+        raise RuntimeError(f"go {command[1]} of {module.name} failed:\n{done.stderr[-4000:]}")
+    return done.stdout

@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import subprocess
 import tarfile
 import tempfile
@@ -26,6 +27,7 @@ TAG = version("promethios")  # that manifests/base names, and the chart by defau
 TRAIN = f"promethios/train:{TAG}"
 POSTGRESQL = "postgres:15"
 BUILDAH = ["buildah", f"--root={CACHE}/buildah", "--storage-driver=overlay"]
+LARGEST_LAYER_GB = 6
 DEBIAN = ["python3.11", "python3-pip", "python3.11-venv", "ca-certificates"]
 
 
@@ -111,6 +113,7 @@ def built_images() -> list[Image]:
 
 def _bud(name: str, recipe: Path, base: str, *options: str) -> None:
     """Build an image in buildah's store; the repository is the context of our own."""
+    _require_space()
     always = ["--layers", "--force-rm", "--format=oci", f"--tag={name}", f"--build-arg=BASE={base}"]
     ours = recipe.is_relative_to(ROOT / "images")
     # A package of the other makes a certificate, where this machine's would be mounted for reading only.
@@ -126,8 +129,23 @@ def _built(name: str, recipe: Path, base: str, *options: str) -> Image:
     identity = _buildah("images", "--quiet", "--no-trunc", name).strip()
     if not manifest_file.exists() or json.loads(manifest_file.read_text())["config"]["digest"] != identity:
         folder.mkdir(parents=True, exist_ok=True)
+        _require_space()
         _buildah("push", "--disable-compression", name, f"dir:{folder}")
     return _image_in(folder, name)
+
+
+def _require_space() -> None:
+    """Before the next layer could fill a disk that other things on this machine live on, too.
+
+    Raises:
+        RuntimeError: It could.
+    """
+    free = shutil.disk_usage(CACHE).free / 1e9
+    if free < LARGEST_LAYER_GB:
+        raise RuntimeError(
+            f"{CACHE} has {free:.1f} GB free and a layer takes up to {LARGEST_LAYER_GB} GB; free some, or remove the "
+            "folder: it is a cache"
+        )
 
 
 def _image_in(folder: Path, name: str) -> Image:
@@ -196,6 +214,7 @@ def load(images: Iterable[Image], ctr: list[str], store: Path) -> None:
         subprocess.run([*ctr, "images", "rm", *old], check=True, stdout=subprocess.DEVNULL)
     known = set(subprocess.check_output([*ctr, "content", "ls", "--quiet"], text=True).split())
     for image in images:
+        _require_space()
         importer = subprocess.Popen([*ctr, "images", "import", "-"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
         assert importer.stdin
         with importer.stdin as stream:

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from tests.e2e.cluster import control_plane, images, node, prometheus, training_operator
+from tests.e2e.cluster import control_plane, images, node, prometheus, training_operator, webhook
 from tests.e2e.cluster.binaries import BIN, CACHE, build
 from tests.e2e.cluster.cluster import NODE, Cluster, choose_place, storage_class
 from tests.e2e.cluster.control_plane import Component, Place
@@ -66,6 +66,7 @@ def start(*, owned: bool) -> RealCluster:
         **node.components(place),
         "versitygw": s3_server(place),
         "prometheus": prometheus.component(place),
+        "webhook": webhook.component(place),
     }
     up = RealCluster(place)
     with ExitStack() as on_failure:

@@ -35,6 +35,7 @@ class Release:
     namespace: str
     name: str = "governed"
     keys: dict[str, str] = field(default_factory=dict)
+    values: dict[str, Any] = field(default_factory=dict)
 
     def helm(self, *words: str, check: bool = True) -> str:
         """What helm prints."""
@@ -72,8 +73,11 @@ class Release:
         metadata = {"name": "promethios", "namespace": self.namespace}
         self.cluster.apply({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data})
 
-    def install(self, model: dict[str, str], spool: str) -> None:
-        """helm upgrade --install, and wait until all of it is ready."""
+    def install(self, model: dict[str, str], spool: str, audit: str, webhook: str) -> None:
+        """helm upgrade --install of engine, hub and PostgreSQL, and wait until all of it is ready.
+
+        model: values of engine.model.persistentVolumeClaim. spool, audit: claims. webhook: URL that the hub tells.
+        """
         self.values = {
             "access": {"existingSecret": {"name": "promethios"}},
             "service": {"type": "NodePort"},  # so that this machine, outside the cluster, goes through the Service
@@ -85,6 +89,7 @@ class Release:
                 "shmSize": "1Gi",
                 "vllmArguments": ["--max-num-seqs=16"],
                 "spool": {"existingClaim": spool},
+                "audit": {"existingClaim": audit},
                 "drain": {"settleSeconds": 8, "waitSeconds": 120, "shutdownSeconds": 10},
                 "governance": {"auditRate": 0.2},
             },
@@ -93,6 +98,7 @@ class Release:
                 "engineKey": {"existingSecret": {"name": "promethios"}},
                 "database": {"existingSecret": {"name": "promethios"}},
                 "session": {"existingSecret": {"name": "promethios"}},
+                "webhook": {"url": webhook},
             },
             "postgresql": {
                 "enabled": True,
@@ -106,11 +112,22 @@ class Release:
         }
         self.upgrade()
 
-    def upgrade(self, *words: str) -> None:
-        """Bring the release to its values, and wait."""
-        values = self.cluster.place.state / "values.json"
+    def install_engine(self, like: Release, store: dict[str, Any]) -> None:
+        """An engine alone, otherwise as in another release, with its model from an object store; waits for nothing."""
+        engine = {**like.values["engine"], "model": {"objectStore": store}, "audit": {}, "spool": {}}
+        self.keys = like.keys
+        self.values = {**{key: like.values[key] for key in ("access", "service")}, "engine": engine}
+        self.apply_values()
+
+    def apply_values(self) -> None:
+        """helm upgrade --install; waits for nothing."""
+        values = self.cluster.place.state / f"{self.name}-values.json"
         values.write_text(json.dumps(self.values))
-        self.helm("upgrade", "--install", self.name, str(CHART), f"--values={values}", *words)
+        self.helm("upgrade", "--install", self.name, str(CHART), f"--values={values}")
+
+    def upgrade(self) -> None:
+        """Bring the release to its values, and wait."""
+        self.apply_values()
         for kind in (
             "statefulset/{}-promethios-postgresql",
             "deployment/{}-promethios-hub",
@@ -161,6 +178,12 @@ class Release:
         finally:
             tries[-1].kill()
             tries[-1].wait()
+
+    def remains(self) -> list[str]:
+        """Everything in the namespace that carries the release's label, of whatever kind."""
+        kinds = self.cluster.kubectl("api-resources", "--namespaced", "--verbs=list", "--output=name").split()
+        selector = f"--selector=app.kubernetes.io/instance={self.name}"
+        return self.kubectl("get", ",".join(kinds), selector, "--output=name").split()
 
     def pods(self, part: str) -> list[dict[str, Any]]:
         """The pods of a part that are not about to end."""
