@@ -10,6 +10,7 @@ import pytest
 from hypothesis import settings
 
 from promethios.user_friendly_governance_training_generator import main as generate
+from tests.longest_first import Schedule, place
 
 if TYPE_CHECKING:
     from promethios.configs.run_config import ModelSection
@@ -17,6 +18,16 @@ if TYPE_CHECKING:
 # The same examples at every run, and no time limit that a busy machine could break.
 settings.register_profile("promethios", deadline=None, derandomize=True)
 settings.load_profile("promethios")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=place)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Schedule | None:
+    return Schedule(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 @pytest.fixture(scope="session")
