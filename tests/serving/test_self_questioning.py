@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 
+from promethios.ontology.governance_ontology import load_ontology
 from promethios.telemetry.header import ASK, SCORE_NAMES, ReservedIds
 from promethios.telemetry.state import GovernanceState
 from promethios_serving.engine_hook import EngineTypes, GovernedEngine
@@ -142,12 +143,16 @@ def test_the_real_server_asks_as_the_reference_does_and_shows_it_as_reasoning(as
     loaded = LoadedModel.of(nano_folder)
     encoder = loaded.encoder
     messages = [{"role": "user", "content": "What dose is safe?"}]
+    body = {"model": "promethios", "messages": messages, "max_tokens": 2, "temperature": 0}
+    body["governance"] = {"telemetry": STATE.to_mapping()}
+    answer = _post(asking, "/v1/chat/completions", body)
+    domain = load_ontology().domain(answer["governance"]["domain"]).header  # by the model's probe: nobody named one
     request = encoder.request(messages)
     rounds: list[int] = []
     texts: list[str] = []
     largest: list[float] = []
     while True:
-        prompt = request + rounds + encoder.reserved.header(STATE, None)
+        prompt = request + rounds + encoder.reserved.header(STATE, domain)
         scores = score_prompts(loaded.model, [prompt], batch_size=1, progress=False)
         largest.append(float(largest_uncertainty(scores)[0]))
         if not asks_again(largest):
@@ -158,9 +163,6 @@ def test_the_real_server_asks_as_the_reference_does_and_shows_it_as_reasoning(as
         texts.append(encoder.tokenizer.decode(ids, skip_special_tokens=True))
     assert texts, "the random model is unsure"
 
-    body = {"model": "promethios", "messages": messages, "max_tokens": 2, "temperature": 0}
-    body["governance"] = {"telemetry": STATE.to_mapping()}
-    answer = _post(asking, "/v1/chat/completions", body)
     shown = [answer["governance"]["scores"][name] for name in SCORE_NAMES]
     np.testing.assert_allclose(shown, scores[0], atol=1e-4)
     assert answer["governance"]["self_questions"] == len(texts)
