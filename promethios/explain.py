@@ -117,6 +117,7 @@ def _anchor(reading: AnchorReading) -> dict[str, Any]:
                 "framework_weight": fired.framework_weight,
                 "attention": fired.attention,
                 "strength": fired.strength,
+                "share": fired.share,
             }
             for fired in reading.fired
         ],

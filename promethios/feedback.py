@@ -21,17 +21,8 @@ from pathlib import Path
 from typing import Final
 
 from promethios.cli import run_command
-from promethios.data.feedback import (
-    DPO,
-    KTO,
-    SUPERVISED,
-    FeedbackRecord,
-    feedback_contents,
-    latest_reviews,
-    parse_records,
-    read_records,
-    write_feedback,
-)
+from promethios.data.feedback import DPO, KTO, SUPERVISED, feedback_contents, write_feedback
+from promethios.data.feedback_records import FeedbackRecord, latest_reviews, parse_records, read_records
 from promethios.errors import ConfigError, ServingError
 
 _HUB_TIMEOUT_S: Final = 60.0

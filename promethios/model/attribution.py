@@ -20,6 +20,7 @@ class FiredPrinciple:
     """One slot at one anchor: its framework's weight in [0, 1] and its share of that framework's attention.
 
     principle: the ontology's id; None for a free slot, which training alone gave a meaning. slot: counted from 0.
+    share: of the anchor's whole strength; that of the last anchor is what serving shows as `governance.principles`.
     """
 
     framework: str
@@ -27,6 +28,7 @@ class FiredPrinciple:
     slot: int
     framework_weight: float
     attention: float
+    share: float
 
     @property
     def strength(self) -> float:
@@ -67,6 +69,8 @@ def _reading(
     gate = torch.tanh(anchor.gate)
     added = gate * anchor.branch(attention, weights)
     by_slot = attention.float().mean(-2).tolist()  # over heads: [frameworks, principles]
+    by_framework = weights.float().tolist()
+    whole = sum(by_framework)  # attention sums to 1 in each framework
     frameworks = list(names or {}) or [f"framework {number}" for number in range(len(by_slot))]
     fired = [
         FiredPrinciple(
@@ -74,11 +78,12 @@ def _reading(
             principle=named[slot] if slot < len(named) else None,
             slot=slot,
             framework_weight=weight,
-            attention=share,
+            attention=looked,
+            share=weight * looked / whole,
         )
-        for framework, weight, shares in zip(frameworks, weights.float().tolist(), by_slot, strict=True)
+        for framework, weight, shares in zip(frameworks, by_framework, by_slot, strict=True)
         for named in [(names or {}).get(framework, [])]
-        for slot, share in enumerate(shares)
+        for slot, looked in enumerate(shares)
     ]
     return AnchorReading(
         layer=layer,

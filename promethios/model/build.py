@@ -49,6 +49,7 @@ def sentinel_config(section: ModelSection, tokenizer: PreTrainedTokenizerFast | 
         value_function=section.value_embedding == "smooth",
         reserved_rows=section.from_pretrained is not None,
         domain_probe=True,
+        request_heads=True,
         architectures=["PromethiosForCausalLM"],
         **ids,
     )
@@ -57,10 +58,10 @@ def sentinel_config(section: ModelSection, tokenizer: PreTrainedTokenizerFast | 
 def count_parameters(section: ModelSection) -> dict[str, int]:
     """Count parameters on the meta device, which allocates nothing: "total", "backbone" and "governance".
 
-    Counted in the exported form, without the parameters that a save folds into embedding rows.
+    Counted in the exported form, without the parameters that only training has.
     """
     config = sentinel_config(section)
-    config.value_function = config.reserved_rows = False
+    config.value_function = config.reserved_rows = config.request_heads = False
     with torch.device("meta"):
         model = PromethiosForCausalLM(config)
     counts = {name: parameter.numel() for name, parameter in model.named_parameters()}

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from transformers.models.llama.configuration_llama import LlamaConfig
+
+from promethios.telemetry.header import VALUE_TOKENS
+
+FRAMEWORKS: Final = ("safety", "legal", "ethical")
+"""Of the ontology, in the order of the anchors' slots."""
 
 
 class PromethiosConfig(LlamaConfig):
@@ -21,6 +28,7 @@ class PromethiosConfig(LlamaConfig):
         rows must not move); False in a saved folder, too.
     domain_probe: the model has a probe for the domain of a request that names none. Folders made before there was one
         have none and stay valid.
+    request_heads: heads that teach what a text alone shows (training form); False in a saved folder, too.
     """
 
     model_type = "promethios"
@@ -39,6 +47,7 @@ class PromethiosConfig(LlamaConfig):
     value_function: bool = False
     reserved_rows: bool = False
     domain_probe: bool = False
+    request_heads: bool = False
 
     def __post_init__(self, **kwargs: object) -> None:
         depth = self.num_hidden_layers
@@ -48,4 +57,26 @@ class PromethiosConfig(LlamaConfig):
             self.veritas_layers = [n for n in range(1, depth + 1) if n >= 0.75 * depth]
         if self.tool_layers is None:
             self.tool_layers = [n for n in range(1, depth + 1) if n >= 0.83 * depth]
+        if self.principles is not None:
+            self.principles = dict(sorted(self.principles.items(), key=_slot_order))
         super().__post_init__(**kwargs)
+
+    @property
+    def shown_principles(self) -> dict[str, int]:
+        """The principles whose shares serving shows, with their slots: framework after framework, from 0.
+
+        There is a column for each number token; of more slots none is shown.
+        """
+        if len(FRAMEWORKS) * self.num_principles > len(VALUE_TOKENS):
+            return {}
+        return {
+            principle: framework * self.num_principles + slot
+            for framework, ids in enumerate((self.principles or {}).values())
+            for slot, principle in enumerate(ids)
+        }
+
+
+def _slot_order(framework: tuple[str, list[str]]) -> tuple[int, str]:
+    """Sort frameworks by their place among the slots: config.json is written in the order of the alphabet."""
+    name, _ = framework
+    return FRAMEWORKS.index(name) if name in FRAMEWORKS else len(FRAMEWORKS), name

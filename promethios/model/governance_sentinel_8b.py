@@ -14,7 +14,8 @@ untouched at step 0, and the gate still has a gradient (gate = 0 AND a zero bran
 Scores leave through reserved vocabulary columns: `logits[ref] = -100`, `logits[score_k] = score_k - 100`, so
 `score_k = logprob(score_k) - logprob(ref)` in any engine that returns log-probabilities, while exp(-100) keeps the
 columns from ever being sampled or moving another log-probability. The domain probe leaves in the same way through the
-columns of the domain tokens. All other reserved columns are at -1e4.
+columns of the domain tokens, and in vLLM what the last anchor attended to through those of the number tokens. All other
+reserved columns are at -1e4.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaMod
 from transformers.models.qwen3.modeling_qwen3 import Qwen3Attention
 
 from promethios.model.adapters import merge_adapters
-from promethios.model.configuration import PromethiosConfig
+from promethios.model.configuration import FRAMEWORKS, PromethiosConfig
 from promethios.telemetry.header import (
     NUM_DOMAIN_SLOTS,
     NUM_UNCERTAINTY,
@@ -43,15 +44,18 @@ from promethios.telemetry.header import (
 )
 from promethios.telemetry.state import NUMBER_STEPS
 
+REQUEST_READINGS: Final = ("demand", "difficulty", "affect")
+"""What the request heads learn to read from a text alone, each in [0, 1]: fields of an example."""
 VALUE_FUNCTION: Final = "value_function.st"
 """Beside the weights of a stage that another may follow: the function as such, from which the next one goes on. Tensors
 in safetensors' format, under a name that loaders of weights pass over."""
-NEW_PARAMETERS: Final = ("governance", "domain_probe.", "value_embedding.", "reserved_rows.")
+NEW_PARAMETERS: Final = ("governance", "domain_probe.", "request_heads.", "value_embedding.", "reserved_rows.")
 """Parts of the names of the parameters that a plain Llama does not have."""
+TRAINING_ONLY: Final = ("value_embedding.", "reserved_rows.", "request_heads.")
+"""Beginnings of the names of the parameters that a saved folder does not have."""
 SCORE_OFFSET: Final = 100.0
 UNREACHABLE: Final = -1e4
-NUM_FRAMEWORKS: Final = 3
-"""Safety, legal, ethical: the frameworks of the ontology; PromethiosConfig.principles names them in slot order."""
+NUM_FRAMEWORKS: Final = len(FRAMEWORKS)
 
 
 def _gated(x: torch.Tensor, gate: torch.Tensor, branch: torch.Tensor) -> torch.Tensor:
@@ -78,9 +82,12 @@ class ConstitutionalAnchor(nn.Module):
         self.out = nn.Linear(config.anchor_size, config.hidden_size, bias=False)
         self.gate = nn.Parameter(torch.zeros(1))
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return x plus the gated branch."""
-        return _gated(x, self.gate, self.branch(*self.attend(x)))
+    def forward(self, x: torch.Tensor, fired: list[torch.Tensor] | None = None) -> torch.Tensor:
+        """Return x plus the gated branch; `fired` takes the slots' shares."""
+        attention, weights = self.attend(x)
+        if fired is not None:
+            fired.append(self.shares(attention, weights))
+        return _gated(x, self.gate, self.branch(attention, weights))
 
     def attend(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return slot attention [..., frameworks, heads, principles] and framework weights [..., frameworks]."""
@@ -88,6 +95,14 @@ class ConstitutionalAnchor(nn.Module):
         query = self.query(normed).unflatten(-1, (self.heads, self.head_dim))
         attention = torch.einsum("...hd,fhpd->...fhp", query, self.principle_keys) * self.head_dim**-0.5
         return attention.float().softmax(-1).to(query.dtype), torch.sigmoid(self.framework(normed))
+
+    def shares(self, attention: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        """Return each slot's share of what fired, [..., frameworks * principles]; they sum to 1.
+
+        Of framework weight times attention, mean over heads, which sums to 1 in each framework.
+        """
+        framework = weights / weights.sum(-1, keepdim=True)
+        return (framework.unsqueeze(-1) * attention.mean(-2)).flatten(-2)
 
     def branch(self, attention: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         """Return what the principles have to say, [..., hidden], before the gate."""
@@ -172,6 +187,17 @@ class DomainProbe(LinearReadout):
         super().__init__(config.hidden_size, NUM_DOMAIN_SLOTS)
 
 
+class RequestHeads(LinearReadout):
+    """What the text alone shows, read where the prompt ends and the header has not begun: [..., hidden] -> [..., 3].
+
+    Logits of REQUEST_READINGS, in fp32. A teacher: training has it, a saved folder does not. The telemetry's side of a
+    decision is read from few tokens, the text's from a whole request; a soft label shows only the sum of the two.
+    """
+
+    def __init__(self, config: PromethiosConfig) -> None:
+        super().__init__(config.hidden_size, len(REQUEST_READINGS))
+
+
 def unreachable_reserved_columns(logits: torch.Tensor, reserved: ReservedIds) -> torch.Tensor:
     """Return fp32 logits [..., vocab] in which no reserved id can be sampled."""
     logits = logits.float()
@@ -186,11 +212,16 @@ def unreachable_reserved_columns(logits: torch.Tensor, reserved: ReservedIds) ->
 
 
 def write_score_columns(
-    logits: torch.Tensor, scores: torch.Tensor, reserved: ReservedIds, domains: torch.Tensor | None = None
+    logits: torch.Tensor,
+    scores: torch.Tensor,
+    reserved: ReservedIds,
+    domains: torch.Tensor | None = None,
+    shares: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Return fp32 logits [..., vocab] whose reserved columns carry the scores [..., 18] and nothing else.
 
     domains: the domain probe's logits [..., 32], of a model that has one; their columns carry log-probabilities.
+    shares: of an anchor's slots [..., slots <= 101], where they are shown; the number tokens' columns carry them.
     fp32 is needed: bf16 has a step of 0.5 at -100.
     """
     reference, first = reserved.score_ids[:2]
@@ -200,6 +231,9 @@ def write_score_columns(
     if domains is not None:
         slot = reserved.domain_ids[0]
         logits[..., slot : slot + domains.shape[-1]] = domains.log_softmax(-1) - SCORE_OFFSET
+    if shares is not None:
+        column = reserved.value_ids[0]
+        logits[..., column : column + shares.shape[-1]] = shares.float() - SCORE_OFFSET
     return logits
 
 
@@ -249,11 +283,14 @@ class PromethiosDecoderLayer(LlamaDecoderLayer):
             self.self_attn = Qwen3Attention(config, layer_idx)
         self.governance = governance_modules(config, layer_idx + 1)
 
-    def forward(self, hidden_states: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """Return the layer's hidden states, [batch, time, hidden]."""
+    def forward(
+        self, hidden_states: torch.Tensor, *args: Any, fired: list[torch.Tensor] | None = None, **kwargs: Any
+    ) -> torch.Tensor:
+        """Return the layer's hidden states, [batch, time, hidden]; `fired` takes what an anchor here attended to."""
         hidden_states = super().forward(hidden_states, *args, **kwargs)
         for module in self.governance.values():
-            hidden_states = module(hidden_states)
+            is_anchor = isinstance(module, ConstitutionalAnchor)
+            hidden_states = module(hidden_states, fired) if is_anchor else module(hidden_states)
         return hidden_states
 
 
@@ -284,12 +321,32 @@ class PromethiosPreTrainedModel(LlamaPreTrainedModel):
 class PromethiosModel(PromethiosPreTrainedModel, LlamaModel):
     """The decoder without heads: token ids or embeddings to hidden states."""
 
+    shows_principles = False
+    """True gives vLLM a tuple whose hidden states [batch, time, hidden] are followed, in the last dimension, by the
+    slots' shares at the last anchor: the one way out of a compiled model that runs as a CUDA graph."""
+
     def __init__(self, config: PromethiosConfig) -> None:
         LlamaModel.__init__(self, config)
         self.layers = nn.ModuleList(
             [PromethiosDecoderLayer(config, index) for index in range(config.num_hidden_layers)]
         )
         self.post_init()
+
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        *,
+        position_ids: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Run the decoder, as LlamaModel does; see `shows_principles`. vLLM compiles along the named arguments."""
+        inputs = {"input_ids": input_ids, "position_ids": position_ids, "inputs_embeds": inputs_embeds}
+        if not self.shows_principles:
+            return super().forward(**inputs, **kwargs)
+        fired: list[torch.Tensor] = []
+        hidden, *others = super().forward(**inputs, fired=fired, **kwargs)[:]
+        return torch.cat([hidden, fired[-1]], dim=-1), *others
 
 
 @dataclass
@@ -298,12 +355,14 @@ class PromethiosOutput(ModelOutput):
 
     logits: fp32 [batch, time, vocab], or [positions, vocab] when `logit_index` was given.
     governance_scores: fp32 [batch, time, 18] in SCORE_NAMES order, or [positions, 18] when `score_index` was given.
-    domain_logits: fp32 [batch, time, 32], or [positions, 32] when `domain_index` was given; None without a probe.
+    domain_logits: fp32 [batch, time, 32], or [positions, 32] when `request_index` was given; None without a probe.
+    request_logits: fp32 [positions, 3] in REQUEST_READINGS order; None without `request_index` or request heads.
     """
 
     logits: torch.Tensor | None = None
     governance_scores: torch.Tensor | None = None
     domain_logits: torch.Tensor | None = None
+    request_logits: torch.Tensor | None = None
     past_key_values: Any = None
     hidden_states: tuple[torch.Tensor, ...] | None = None
     attentions: tuple[torch.Tensor, ...] | None = None
@@ -323,6 +382,7 @@ class PromethiosForCausalLM(PromethiosPreTrainedModel, GenerationMixin):
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.governance_heads = GovernanceHeads(config)
         self.domain_probe = DomainProbe(config) if config.domain_probe else None
+        self.request_heads = RequestHeads(config) if config.request_heads else None
         self.value_embedding = ValueEmbedding(config.hidden_size) if config.value_function else None
         self.reserved_rows = nn.Embedding(len(RESERVED_TOKENS), config.hidden_size) if config.reserved_rows else None
         self.reserved = ReservedIds(config.first_reserved_id)
@@ -354,16 +414,16 @@ class PromethiosForCausalLM(PromethiosPreTrainedModel, GenerationMixin):
         logits_to_keep: int | torch.Tensor = 0,
         logit_index: torch.Tensor | None = None,
         score_index: torch.Tensor | None = None,
-        domain_index: torch.Tensor | None = None,
+        request_index: torch.Tensor | None = None,
         domain_moves_model: bool = False,
         **kwargs: Any,
     ) -> PromethiosOutput:
         """Run the model; see PromethiosOutput for shapes.
 
         Packed sequences: leave attention_mask out and let position_ids restart at 0 with each sequence.
-        logit_index, score_index, domain_index: positions in the flattened [batch * time] at which logits, scores and
-        the probe's logits are wanted; training asks only for the response, the decision positions and the requests'
-        last ids, which saves most of the vocabulary's cost.
+        logit_index, score_index, request_index: positions in the flattened [batch * time] at which logits, scores, and
+        the logits of probe and request heads are wanted; training asks only for the response, the decision positions
+        and the requests' last ids, which saves most of the vocabulary's cost.
         domain_moves_model: the probe's gradient reaches what it reads; otherwise the rest of the model trains as if
         there were no probe.
         """
@@ -383,11 +443,13 @@ class PromethiosForCausalLM(PromethiosPreTrainedModel, GenerationMixin):
         kept = hidden[:, slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep, :]
         at_logits = kept if logit_index is None else hidden.flatten(0, 1)[logit_index]
         at_scores = kept if score_index is None else hidden.flatten(0, 1)[score_index]
-        at_domains = kept if domain_index is None else hidden.flatten(0, 1)[domain_index]
+        at_requests = kept if request_index is None else hidden.flatten(0, 1)[request_index]
         scores = self.governance_heads(at_scores)
+        heads = None if request_index is None else self.request_heads
+        requests = None if heads is None else heads(at_requests)
         if not domain_moves_model:
-            at_domains = at_domains.detach()
-        domains = None if self.domain_probe is None else self.domain_probe(at_domains)
+            at_requests = at_requests.detach()
+        domains = None if self.domain_probe is None else self.domain_probe(at_requests)
         logits = self.lm_head(at_logits)
         if logit_index is None:
             logits = write_score_columns(logits, scores, self.reserved, domains)
@@ -397,6 +459,7 @@ class PromethiosForCausalLM(PromethiosPreTrainedModel, GenerationMixin):
             logits=logits,
             governance_scores=scores,
             domain_logits=domains,
+            request_logits=requests,
             past_key_values=outputs.past_key_values,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
@@ -417,17 +480,18 @@ class PromethiosForCausalLM(PromethiosPreTrainedModel, GenerationMixin):
             if self.value_embedding is not None:
                 function = value_function(state, self.config.hidden_size)
                 table[list(self.reserved.value_ids)] = function.to(table.device).rows().to(table.dtype)
-        state = {name: tensor for name, tensor in state.items() if not name.startswith("value_embedding.")}
+        state = {name: tensor for name, tensor in state.items() if not name.startswith(TRAINING_ONLY)}
         state["model.embed_tokens.weight"] = table
         if self.config.tie_word_embeddings:
             state["lm_head.weight"] = table
-        training_form = self.config.value_function, self.config.reserved_rows
-        self.config.value_function = self.config.reserved_rows = False
+        config = self.config
+        training_form = config.value_function, config.reserved_rows, config.request_heads
+        config.value_function = config.reserved_rows = config.request_heads = False
         try:
             super().save_pretrained(save_directory, state_dict=state, **kwargs)
         finally:
-            self.config.value_function, self.config.reserved_rows = training_form
-        if training_form == (True, True):
+            config.value_function, config.reserved_rows, config.request_heads = training_form
+        if config.value_function and config.reserved_rows:
             save_file(function.state_dict(), Path(save_directory) / VALUE_FUNCTION)
 
 

@@ -35,7 +35,7 @@ from promethios_hub.experiments.store import ExperimentStore
 from promethios_hub.refusals import forbidden
 from promethios_hub.retention import keep_forgetting
 from promethios_hub.reviews import ReviewStore
-from promethios_hub.settings import HubSettings
+from promethios_hub.settings import PREFIX, HubSettings
 from promethios_hub.telemetry import TelemetryStore
 from promethios_hub.webhooks import WebhookSender
 from promethios_serving.access.access_file import AccessFile
@@ -80,7 +80,7 @@ def create_app(settings: HubSettings) -> FastAPI:
     for error in (DBAPIError, OperationalError, PoolTimeout, OSError):
         app.add_exception_handler(error, _database_away)
     add_console(app, settings.session_secret)
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, setting=f"{PREFIX}MAX_BODY_BYTES")
     if access is None:
         app.add_middleware(_ThisMachineOnly)
     app.add_middleware(_Timed)

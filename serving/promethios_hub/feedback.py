@@ -10,7 +10,7 @@ from typing import Any, Final
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from promethios.data.feedback import parse_records
+from promethios.data.feedback_records import parse_records
 from promethios.errors import DatasetError
 from promethios_hub.tables import reviews
 
@@ -18,7 +18,7 @@ _log: Final = logging.getLogger("promethios.hub.feedback")
 
 
 async def feedback_records(engine: AsyncEngine, after: int, limit: int) -> AsyncIterator[bytes]:
-    """Yield settled reviews, oldest first, as JSON lines in the form of promethios/data/feedback.py.
+    """Yield settled reviews, oldest first, as JSON lines in the form of promethios/data/feedback_records.py.
 
     What nobody can learn from is left out: content forgotten, no user's message, or an answer that never came, as when
     an engine dies while it speaks.

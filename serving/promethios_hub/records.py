@@ -84,8 +84,19 @@ class ExperimentArm(Strict):
     arm: Name
 
 
+class Principle(Strict):
+    """A principle that the model looked at when it decided. weight: its share of the attention, of 1 over all.
+
+    id and sentence are null for the slots that stand for no principle of the ontology, together.
+    """
+
+    id: Key | None
+    sentence: Annotated[str, Field(min_length=1, max_length=1000)] | None
+    weight: Probability
+
+
 class Record(Strict):
-    """One answer for a person to look at; the first keys are those of promethios/data/feedback.py."""
+    """One answer for a person to look at; the first keys are those of promethios/data/feedback_records.py."""
 
     id: Id
     time: Annotated[AwareDatetime, Field(strict=False)]
@@ -104,6 +115,7 @@ class Record(Strict):
     model: Model
     uncertainty: dict[Key, Probability] = Field(default_factory=dict, max_length=32)
     probabilities: dict[Key, Probability] = Field(default_factory=dict, max_length=8)
+    principles: Annotated[list[Principle], Field(max_length=128)] | None = None
     experiment: ExperimentArm | None = None
 
     def row(self, *, redact: bool) -> dict[str, Any]:

@@ -1,18 +1,20 @@
-"""Reviews: what engines hand over, what reviewers do with it. All SQL about reviews stands here and in search.py."""
+"""Reviews: what engines hand over, what reviewers do with it. Their SQL stands here, search in search.py, counts in
+review_statistics.py.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from operator import itemgetter
 from typing import Any, Final, Literal
 
-from sqlalchemy import ColumnElement, Date, String, and_, case, cast, func, select, update
+from sqlalchemy import ColumnElement, and_, case, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from promethios.data.feedback import ACTIONS
+from promethios.data.feedback_records import ACTIONS
 from promethios_hub import webhooks
 from promethios_hub.intake import Gathered
 from promethios_hub.refusals import bad_request, conflict, not_found
@@ -30,7 +32,8 @@ _SIMILAR_CANDIDATES: Final = 400
 class StoredReview:
     """A review as it is kept. `messages` is empty and `response` None once its content was forgotten (retention).
 
-    decision, probability, threshold, response: the model's. action, final_decision, final_response: the reviewer's.
+    decision, probability, threshold, response: the model's; principles: those it looked at, the heaviest first, with
+    their weights; None where the model does not tell. action, final_decision, final_response: the reviewer's.
     """
 
     number: int
@@ -50,6 +53,7 @@ class StoredReview:
     threshold: float
     probabilities: Mapping[str, float]
     uncertainty: Mapping[str, float]
+    principles: Sequence[Mapping[str, Any]] | None
     governance_state: Mapping[str, Any] | None
     experiment: Mapping[str, Any] | None
     messages: Sequence[Mapping[str, str]]
@@ -84,38 +88,11 @@ class Page:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What a reviewer made of an answer: an action of promethios.data.feedback.ACTIONS, and what it changes."""
+    """What a reviewer made of an answer: an action of promethios.data.feedback_records.ACTIONS, and what it changes."""
 
     action: str
     decision: str | None = None
     response: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Day:
-    """One day (UTC, ISO date): reviews that arrived, reviews that were decided."""
-
-    date: str
-    arrived: int
-    done: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReviewStatistics:
-    """The state of the review work.
-
-    days: oldest first, without gaps. open_by_domain: domain -> open reviews. open_by_age: (label, count).
-    agreement: model decision -> (approved or edited, decided). median_minutes: from arrival to decision, None if none.
-    """
-
-    days: list[Day]
-    waiting: int
-    assigned: int
-    open_by_domain: dict[str, int]
-    open_by_age: list[tuple[str, int]]
-    agreement: dict[str, tuple[int, int]]
-    median_minutes: float | None
-    oldest_waiting_s: float | None
 
 
 class ReviewStore:
@@ -262,61 +239,12 @@ class ReviewStore:
         age = 0.0 if oldest is None else (datetime.now(UTC) - oldest).total_seconds()
         return found.get("waiting", (0, None))[0], found.get("assigned", (0, None))[0], age
 
-    async def statistics(self, days: int = 14) -> ReviewStatistics:
-        """Count the work of the last `days` days (UTC), today included."""
-        now = datetime.now(UTC)
-        first = (now - timedelta(days=days - 1)).replace(hour=0, minute=0, second=0, microsecond=0)
-        is_open = reviews.c.state != "done"
-        async with self._engine.connect() as connection:
-
-            async def counted(column: ColumnElement[Any], *wanted: ColumnElement[bool]) -> dict[Any, int]:
-                query = select(column, func.count()).where(*wanted).group_by(column)
-                return {row[0]: row[1] for row in await connection.execute(query)}
-
-            arrived = await counted(self._date(reviews.c.arrived_at), reviews.c.arrived_at >= first)
-            done = await counted(self._date(reviews.c.decided_at), reviews.c.decided_at >= first)
-            states = await counted(reviews.c.state, is_open)
-            domains = await counted(func.coalesce(reviews.c.domain, ""), is_open)
-            ages = await counted(_age_label(now), is_open)
-            decided = await connection.execute(
-                select(reviews.c.decision, reviews.c.action, func.count())
-                .where(reviews.c.decided_at >= first, reviews.c.state == "done")
-                .group_by(reviews.c.decision, reviews.c.action)
-            )
-            agreement = _agreement([tuple(row) for row in decided])
-            recent = await connection.execute(
-                select(reviews.c.arrived_at, reviews.c.decided_at)
-                .where(reviews.c.decided_at >= first)
-                .order_by(reviews.c.decided_at.desc())
-                .limit(2001)
-            )
-            minutes = sorted((end - start).total_seconds() / 60 for start, end in recent)
-            oldest = (await connection.execute(select(func.min(reviews.c.arrived_at)).where(is_open))).scalar_one()
-        dates = [(first + timedelta(days=day)).date().isoformat() for day in range(days)]
-        return ReviewStatistics(
-            days=[Day(date=date, arrived=arrived.get(date, 0), done=done.get(date, 0)) for date in dates],
-            waiting=states.get("waiting", 0),
-            assigned=states.get("assigned", 0),
-            open_by_domain=dict(sorted(domains.items())),
-            open_by_age=[(label, ages.get(label, 0)) for label, _ in _AGES] + [(_OLDER, ages.get(_OLDER, 0))],
-            agreement=agreement,
-            median_minutes=minutes[len(minutes) // 2] if minutes else None,
-            oldest_waiting_s=None if oldest is None else (now - oldest).total_seconds(),
-        )
-
     async def _change(self, review_id: str, version: int, values: Mapping[str, Any]) -> StoredReview:
         async with self._engine.begin() as connection:
             return await _changed(connection, review_id, version, values)
 
-    def _date(self, column: ColumnElement[Any]) -> ColumnElement[str]:
-        if self._dialect == "postgresql":
-            return cast(cast(func.timezone("UTC", column), Date), String)  # faster than to_char
-        return func.strftime("%Y-%m-%d", column)
-
 
 _NEW: Final = {"state": "waiting", "version": 1, "forgotten": False}
-_AGES: Final = (("under 10 min", 10), ("10 to 60 min", 60), ("1 to 8 h", 480), ("8 to 24 h", 1440))
-_OLDER: Final = "over 24 h"
 
 
 def _merged(records: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
@@ -371,16 +299,3 @@ def _settled(review: StoredReview, decision: Decision) -> tuple[str | None, str 
     if not allowed:
         raise bad_request(f"{action} means: {ACTIONS[action]}; the model's decision is {review.decision!r}", "action")
     return settled
-
-
-def _age_label(now: datetime) -> ColumnElement[str]:
-    whens = [(reviews.c.arrived_at > now - timedelta(minutes=minutes), label) for label, minutes in _AGES]
-    return case(*whens, else_=_OLDER)
-
-
-def _agreement(counts: Sequence[tuple[Any, ...]]) -> dict[str, tuple[int, int]]:
-    agreement: dict[str, tuple[int, int]] = {}
-    for decision, action, count in counts:
-        agreed, total = agreement.get(decision, (0, 0))
-        agreement[decision] = (agreed + (count if action in ("approve", "edit") else 0), total + count)
-    return agreement

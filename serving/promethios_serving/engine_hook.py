@@ -1,7 +1,7 @@
 """Decide, then speak: the one place that stands between vLLM's routes and its engine.
 
     probe  prompt                          one token, the domain columns' log-probabilities -> domain, if none is named
-    gate   prompt + header                 one token, the score columns' log-probabilities -> decision
+    gate   prompt + header                 one token, the columns of scores and principles -> decision, what fired
     speak  prompt + header + decision id   the client's own sampling; streaming untouched
 
 With self-questions, hidden rounds stand between prompt and header, each followed by another gate (self_questioning.py).
@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
+from promethios.telemetry.header import SCORE_NAMES
 from promethios.telemetry.state import GovernanceState
 from promethios_serving import metrics
 from promethios_serving.audit.audit_log import AuditLog
@@ -88,6 +89,15 @@ class _Call:
     rounds: list[int] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """What a gate call read: scores (SCORE_NAMES order), the principles' shares, how much of the prompt was cached."""
+
+    scores: list[float]
+    shares: list[float]
+    cached_tokens: int | None
+
+
 class GovernedEngine:
     """`generate` of an engine client, with governance."""
 
@@ -131,7 +141,7 @@ class GovernedEngine:
             raise self._types.refusal(refusal) from None
         ids = [*call.client_ids, *call.rounds, *call.header, self._reserved.decision(outcome.decision)]
         sampling = self._speaking(sampling_params, room=self._max_model_len - len(ids))
-        call.request.tokens = len(call.client_ids)
+        call.request.tokens += len(call.client_ids)
         redactors: defaultdict[int, TagRedactor] = defaultdict(TagRedactor)
         speech = self._generate({**prompt, "prompt_token_ids": ids}, sampling, request_id, **kwargs)
         async with aclosing(review) if review else nullcontext(), aclosing(speech) as out:
@@ -173,9 +183,10 @@ class GovernedEngine:
         cached_tokens = None
         try:
             probed = await self._probe(call, prompt, request_id, kwargs)
-            scores, cached_tokens = await self._scores(call, prompt, request_id, kwargs)
+            reading, cached_tokens = await self._read(call, prompt, request_id, kwargs)
             cached_tokens = cached_tokens if probed is None else probed
-            outcome = self._governor.decide(call.request, call.state, scores)
+            fired = self._governor.fired(reading.shares)
+            outcome = self._governor.decide(call.request, call.state, reading.scores, fired)
         except self._failures as error:
             metrics.GATE_FAILURES.inc()
             _log.error("gate of %s failed: %s: %s", request_id, type(error).__name__, error)
@@ -214,23 +225,27 @@ class GovernedEngine:
         cached_tokens: int | None = output.num_cached_tokens
         return cached_tokens
 
-    async def _scores(
+    async def _read(
         self, call: _Call, prompt: Mapping[str, Any], request_id: str, kwargs: Mapping[str, Any]
-    ) -> tuple[list[float], int | None]:
-        """Read the scores, after hidden rounds where the model wants them. Raises as `_gate`."""
-        scores, cached_tokens = await self._gate(call, prompt, f"{request_id}-gate", kwargs)
-        read = [scores]
+    ) -> tuple[_Reading, int | None]:
+        """Read what decides, after hidden rounds where the model wants them, and the first call's cached tokens.
+
+        Raises as `_gate`.
+        """
+        first = reading = await self._gate(call, prompt, f"{request_id}-gate", kwargs)
+        read = [first.scores]
         while self._questions is not None and self._questions.again(read) and self._has_room(call):
             ids = [*call.client_ids, *call.rounds, *self._questions.opening()]
             name = f"{request_id}-ask-{len(read)}"
             spoken = await self._last(prompt, ids, self._questions.sampling, name, kwargs)
             round_ids, text = self._questions.round(spoken.outputs[0].token_ids)
+            call.request.tokens += len(round_ids)
             call.rounds.extend(round_ids)
             call.request.self_questions.append(text)
             metrics.SELF_QUESTIONS.inc()
-            scores, _ = await self._gate(call, prompt, f"{request_id}-gate-{len(read)}", kwargs)
-            read.append(scores)
-        return scores, cached_tokens
+            reading = await self._gate(call, prompt, f"{request_id}-gate-{len(read)}", kwargs)
+            read.append(reading.scores)
+        return reading, first.cached_tokens
 
     def _has_room(self, call: _Call) -> bool:
         assert self._questions is not None
@@ -239,12 +254,13 @@ class GovernedEngine:
 
     async def _gate(
         self, call: _Call, prompt: Mapping[str, Any], request_id: str, kwargs: Mapping[str, Any]
-    ) -> tuple[list[float], int | None]:
-        """Read the scores at the header's end, in SCORE_NAMES order. Raises GateFailed and the engine's failures."""
+    ) -> _Reading:
+        """Read the reserved columns at the header's end. Raises GateFailed and the engine's failures."""
         ids = [*call.client_ids, *call.rounds, *call.header]
         result = await self._last(prompt, ids, self._types.gate_sampling, request_id, kwargs)
-        reference, *columns = _read_columns(result, self._reserved.score_ids)
-        return [column - reference for column in columns], result.num_cached_tokens
+        reference, *read = _read_columns(result, self._governor.gate_columns)
+        columns = [column - reference for column in read]
+        return _Reading(columns[: len(SCORE_NAMES)], columns[len(SCORE_NAMES) :], result.num_cached_tokens)
 
     async def _last(
         self, prompt: Mapping[str, Any], ids: list[int], sampling: Any, request_id: str, kwargs: Mapping[str, Any]
@@ -265,9 +281,10 @@ class GovernedEngine:
         sampling = copy.copy(sampling_params)
         sampling.max_tokens = room if sampling.max_tokens is None else min(sampling.max_tokens, room)
         if sampling.logit_bias:
-            # A client may push every ordinary token down by 100, to where scores and domains are: push those as well.
-            columns = dict.fromkeys((*self._reserved.score_ids, *self._reserved.domain_ids), _OUT_OF_REACH)
-            sampling.logit_bias = {**sampling.logit_bias, **columns}
+            # A client may push every ordinary token down by 100, to where the model writes numbers: push those as well.
+            reserved = self._reserved
+            columns = (*reserved.score_ids, *reserved.domain_ids, *reserved.value_ids)
+            sampling.logit_bias = {**sampling.logit_bias, **dict.fromkeys(columns, _OUT_OF_REACH)}
         return sampling
 
 
@@ -304,7 +321,7 @@ def install(
         )
 
     types = EngineTypes(
-        gate_sampling=reading(governor.reserved.score_ids),
+        gate_sampling=reading(governor.gate_columns),
         probe_sampling=reading(governor.domain_columns().values()) if governor.probes_domains else None,
         failures=(EngineDeadError, EngineGenerateError),
         refusal=RefusedGeneration,

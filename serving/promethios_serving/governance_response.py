@@ -41,6 +41,7 @@ def governance_field(request: GovernedRequest, expose: Expose) -> dict[str, Any]
     if expose == "scores":
         field["scores"] = dict(zip(SCORE_NAMES, outcome.scores, strict=False))
         field["probabilities"] = list(outcome.probabilities)
+        field["principles"] = None if outcome.principles is None else dict(outcome.principles)
     return field
 
 

@@ -114,8 +114,11 @@ class InferenceWrapper:
         calibration = Calibration.load(folder)
         certificate = Certificate.load(folder, calibration)
         source = telemetry_source(settings)
-        reserved = ReservedIds(engine_client.model_config.hf_config.first_reserved_id)
-        governor = Governor(calibration, certificate, source, reserved)
+        config = engine_client.model_config.hf_config
+        reserved = ReservedIds(config.first_reserved_id)
+        is_seen = settings.hub_url is not None or settings.expose == "scores"
+        principles = config.shown_principles if is_seen else {}
+        governor = Governor(calibration, certificate, source, reserved, principles)
         await source.refresh()
         model = DecidingModel(
             name=(args.served_model_name or [folder.name])[0],

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from http import HTTPStatus
+from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from promethios_serving.openai_errors import RequestRefused, send_refusal
+
+MAX_BODY_BYTES: Final = "PROMETHIOS_MAX_BODY_BYTES"
+"""The setting that a refusal names, unless another server has another."""
 
 
 class ClientGone(Exception):
     """The client went away before its request was complete."""
 
 
-async def read_body(receive: Receive, limit: int | None = None) -> bytes:
-    """Read the request body. Raises RequestRefused (413) above `limit` bytes and ClientGone."""
+async def read_body(receive: Receive, limit: int | None = None, setting: str = MAX_BODY_BYTES) -> bytes:
+    """Read the request body. Raises RequestRefused (413) above `limit` bytes, which `setting` sets, and ClientGone."""
     parts: list[bytes] = []
     size = 0
     while True:
@@ -28,7 +32,7 @@ async def read_body(receive: Receive, limit: int | None = None) -> bytes:
             raise RequestRefused(
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
                 "request_too_large",
-                f"the request body is larger than {limit} bytes; send less (limit: PROMETHIOS_MAX_BODY_BYTES)",
+                f"the request body is larger than {limit} bytes; send less (limit: {setting})",
             )
         if not message.get("more_body", False):
             return b"".join(parts)
@@ -47,8 +51,12 @@ def replay(body: bytes, receive: Receive) -> Receive:
 class BodyLimit:
     """ASGI middleware that refuses a body before anything parses it: 413 when it is too large, 408 when too slow."""
 
-    def __init__(self, app: ASGIApp, max_bytes: int, timeout_s: float | None = None) -> None:
+    def __init__(
+        self, app: ASGIApp, max_bytes: int, timeout_s: float | None = None, *, setting: str = MAX_BODY_BYTES
+    ) -> None:
+        """setting: the environment variable that `max_bytes` comes from, for the refusal's message."""
         self.app = app
+        self.setting = setting
         self.max_bytes = max_bytes
         self.timeout_s = timeout_s
 
@@ -58,7 +66,7 @@ class BodyLimit:
             return await self.app(scope, receive, send)
         try:
             async with asyncio.timeout(self.timeout_s):
-                body = await read_body(receive, self.max_bytes)
+                body = await read_body(receive, self.max_bytes, self.setting)
         except TimeoutError:
             return await send_refusal(send, _too_slow(self.timeout_s))
         except RequestRefused as refusal:

@@ -35,6 +35,9 @@ class Outcome:
     """True when the tenant's policy made the decision more careful than the model's."""
     certified: bool = True
     """False in wrapped mode, whose model has no certificate."""
+    principles: Mapping[str, float] | None = None
+    """Share of each constitutional principle in what the last anchor attended to, by the ontology's id, the largest
+    first; what lacks to 1 went to slots that stand for no principle. None where the model does not tell."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -64,7 +67,7 @@ class GovernedRequest:
     """False for the warm-up, which is no request of a client."""
     started: bool = False
     tokens: int = 0
-    """Of the prompt and the answer, as far as it is spoken; the caller's token quota pays for them."""
+    """Of the prompt, the hidden rounds and the answer as far as it is spoken; the caller's token quota pays for all."""
     self_questions: list[str] = field(default_factory=list)
     """What the model asked itself before it decided, and its answers."""
     shows_reasoning: bool = False

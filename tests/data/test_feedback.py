@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,118 +13,19 @@ from promethios.data.feedback import (
     KTO,
     MAX_INVERSE,
     SUPERVISED,
-    FeedbackRecord,
     dpo_row,
     feedback_contents,
     feedback_sha256,
     inverse_propensity_weights,
     kto_rows,
-    latest_reviews,
     read_preferences,
-    read_records,
     read_supervised,
     supervised_example,
     write_feedback,
 )
+from promethios.data.feedback_records import latest_reviews
 from promethios.errors import DatasetError
-
-TIME = "2026-11-22T10:00:00Z"
-LATER = "2026-11-22T12:00:00+01:00"
-APPROVE = {"action": "approve", "reviewer": "ann", "time": TIME}
-EDIT = {"action": "edit", "response": "Better.", "reviewer": "ann", "time": TIME}
-ESCALATE = {"action": "override", "decision": "escalate", "reviewer": "ann", "time": TIME}
-REJECT = {"action": "reject", "reviewer": "ann", "time": TIME}
-
-
-def fields(number: int = 0, review: Mapping[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
-    return {
-        "id": f"req-{number:03d}",
-        "time": TIME,
-        "messages": [{"role": "user", "content": "May I?"}],
-        "governance": {"state": {"trust": 0.5}, "domain": "legal"},
-        "decision": "answer",
-        "probability": 0.1,
-        "threshold": 0.4,
-        "response": "You may.",
-        "reviewed_because": "audit",
-        "propensity": 0.1,
-        "review": review,
-        **changes,
-    }
-
-
-def read(folder: Path, *lines: Mapping[str, Any]) -> list[FeedbackRecord]:
-    path = folder / "records.jsonl"
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return read_records([path])
-
-
-def reviewed(folder: Path, review: Mapping[str, Any], **changes: Any) -> FeedbackRecord:
-    (record,) = read(folder, fields(review=review, **changes))
-    return record
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"decision": "reply"}, "decision='reply' is not allowed; give one of answer, caveat, clarify, escalate"),
-        ({"probability": 1.2}, "probability=1.2 is not allowed; give a number from 0 to 1"),
-        ({"propensity": 0}, "propensity=0 is not allowed"),
-        ({"reviewed_because": "luck"}, "give one of escalated, audit, user_asked"),
-        ({"time": "2026-11-22"}, "give ISO 8601 with a time zone"),
-        ({"time": 5}, "give ISO 8601 with a time zone"),
-        ({"messages": [{"role": "system", "content": "x"}]}, "among them a user's"),
-        ({"governance": {"state": {"trust": "high"}, "domain": None}}, "governance.state: "),
-        ({"governance": None}, "governance must be a JSON object, found NoneType"),
-        ({"respons": "x"}, "unknown key 'respons'; did you mean 'response'?"),
-        ({"review": {**APPROVE, "action": "agree"}}, "review.action='agree' is not allowed"),
-        ({"review": {"action": "approve", "time": TIME}}, "review: key 'reviewer' is missing"),
-    ],
-)
-def test_a_wrong_record_is_refused_and_the_place_is_named(
-    change: Mapping[str, Any], message: str, tmp_path: Path
-) -> None:
-    with pytest.raises(DatasetError, match=r"records\.jsonl:2: ") as error:
-        read(tmp_path, fields(), {**fields(1), **change})
-    assert message in str(error.value)
-
-
-@pytest.mark.parametrize(
-    "review",
-    [
-        {**APPROVE, "decision": "escalate"},
-        {**APPROVE, "response": "Another."},
-        {**EDIT, "response": "You may."},
-        {**EDIT, "response": None},
-        {**EDIT, "decision": "caveat"},
-        {**ESCALATE, "decision": "answer"},
-        {**ESCALATE, "decision": None},
-        {**REJECT, "response": "Better."},
-    ],
-)
-def test_a_review_that_contradicts_its_action_is_refused(review: Mapping[str, Any], tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=f"review.action='{review['action']}' means that"):
-        reviewed(tmp_path, review)
-
-
-def test_the_last_review_of_an_answer_counts_and_unreviewed_ones_are_left_out(tmp_path: Path) -> None:
-    records = read(
-        tmp_path,
-        fields(0, {**EDIT, "time": LATER}),  # 11:00 in UTC
-        fields(0),
-        fields(0, APPROVE),
-        fields(1),
-    )
-    (record,) = latest_reviews(records)
-    assert record.review is not None and record.review.action == "edit"
-
-
-def test_records_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="'req-000': two records with this id are about different answers"):
-        latest_reviews(read(tmp_path, fields(0, APPROVE), fields(0, APPROVE, response="No.")))
-    with pytest.raises(DatasetError, match="approve by ann, edit by ann"):
-        latest_reviews(read(tmp_path, fields(0, APPROVE), fields(0, EDIT)))
-    assert len(latest_reviews(read(tmp_path, fields(0, APPROVE), fields(0, APPROVE)))) == 1
+from tests.data.reviewed_answers import APPROVE, EDIT, ESCALATE, REJECT, fields, read, reviewed
 
 
 def test_weights_undo_the_selection_of_what_is_reviewed(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from tests.hub.servers import PostgresqlServer, postgresql_programs
 
 ACCESS = {
     "engine": {"scopes": "[engine]"},
+    "acme-engine": {"scopes": "[engine]", "tenant": "acme"},
     "reviewer": {"scopes": "[review]"},
     "admin": {"scopes": "[admin]"},
     "acme-app": {"scopes": "[infer]", "tenant": "acme"},

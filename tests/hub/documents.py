@@ -51,8 +51,9 @@ def review_record(
         "request_id": f"req-{number}",
         "engine": "engine-0",
         "model": {"name": "promethios", "weights_sha256": "a" * 64, "certificate_sha256": "b" * 64},
-        "uncertainty": {"knowledge": 0.7, "ambiguity": 0.2},
+        "uncertainty": {"unknown_answer": 0.7, "stale": 0.2},
         "probabilities": {"answer": 0.1, "caveat": 0.05, "clarify": 0.05, "escalate": 0.8},
+        "principles": None,
         "experiment": None,
     }
     return {**record, **more}

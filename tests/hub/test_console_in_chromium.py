@@ -19,6 +19,15 @@ from tests.hub.servers import HubProcess
 pytestmark = pytest.mark.integration
 
 KEY = "pk-ann"
+PRINCIPLES = [
+    {"id": "life_first", "sentence": "A danger to life or health comes before every other concern.", "weight": 0.41},
+    {"id": None, "sentence": None, "weight": 0.2},
+    {"id": "fail_safe", "sentence": "When a reading is missing, the system becomes more careful.", "weight": 0.15},
+    {"id": "fairness", "sentence": "Equal questions get equal answers, whoever asks them.", "weight": 0.1},
+    {"id": "oversight", "sentence": "People can understand, overrule and stop the system.", "weight": 0.08},
+    {"id": "honesty", "sentence": "Nothing is said to be certain that is not.", "weight": 0.058},
+    {"id": "privacy", "sentence": "What was told for one purpose is used for no other.", "weight": 0.002},
+]
 HOSTILE = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
 
 
@@ -55,7 +64,7 @@ def hub(tmp_path: Path) -> Iterator[HubProcess]:
     }
     process = HubProcess(environment, tmp_path / "hub.log")
     process.start()
-    records = [review_record(number) for number in range(3)]
+    records = [review_record(number, principles=PRINCIPLES if number == 0 else None) for number in range(3)]
     hostile = [{"role": "user", "content": HOSTILE}]
     api(process, "/v1/reviews", {"reviews": [*records, review_record(3, messages=hostile, response=HOSTILE)]})
     yield process
@@ -131,6 +140,29 @@ def test_hostile_texts_do_nothing(browser: Browser, hub: HubProcess) -> None:
     page.goto(f"{hub.url}/console/reviews/gov-{3:012d}")
     expect(page.locator(".message.user .text")).to_have_text(HOSTILE)
     assert page.title() == "Review · Promethios review"
+
+
+def test_a_review_shows_which_principles_fired_and_the_rest_on_request(browser: Browser, hub: HubProcess) -> None:
+    page = signed_in(browser.new_context(), hub)
+    page.goto(f"{hub.url}/console/reviews/gov-{0:012d}")
+    shown = page.get_by_role("region", name="Principles it looked at")
+    items = shown.get_by_role("listitem")
+    expect(items).to_have_count(5)
+    expect(items.nth(0)).to_have_text(
+        "A danger to life or health comes before every other concern. 41\N{NO-BREAK SPACE}%"
+    )
+    expect(items.nth(1)).to_contain_text("no principle names")
+    shown.get_by_text("2 more").press("Enter")
+    expect(items).to_have_count(7)
+    expect(items.nth(6)).to_contain_text("below 1\N{NO-BREAK SPACE}%")
+    assert page.evaluate(WEAK_TEXTS) == []
+
+
+def test_a_review_whose_model_tells_no_principles_shows_none(browser: Browser, hub: HubProcess) -> None:
+    page = signed_in(browser.new_context(), hub)
+    page.goto(f"{hub.url}/console/reviews/gov-{1:012d}")
+    expect(page.get_by_role("heading", name="The model's decision")).to_be_visible()
+    assert "rinciple" not in page.inner_text("main")
 
 
 def test_everything_works_without_a_script(browser: Browser, hub: HubProcess) -> None:

@@ -3,14 +3,18 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection
 
 from promethios.errors import ConfigError, ServingError
 from promethios_hub.database import database_url as parsed_url
-from promethios_hub.database import migrate, open_database
-from promethios_hub.tables import METADATA
+from promethios_hub.database import migrate, migration_settings, open_database
+from promethios_hub.records import Record
+from promethios_hub.reviews import ReviewStore, StoredReview
+from promethios_hub.tables import METADATA, reviews
+from tests.hub.documents import review_record
 
 OF_THE_SEARCH = ("review_questions", "reviews_by_question")
 
@@ -32,6 +36,26 @@ def test_the_migrations_lead_to_the_tables_of_the_code(database_url: str) -> Non
         return found
 
     assert asyncio.run(compare()) == []
+
+
+def test_what_an_older_hub_kept_is_still_there(database_url: str) -> None:
+    def as_of_the_first_version(connection: Connection) -> None:
+        command.upgrade(migration_settings(connection), "0001")
+        row = Record.model_validate(review_record(0)).row(redact=False)
+        del row["principles"]
+        connection.execute(reviews.insert().values(**row, state="waiting", version=1, forgotten=False))
+
+    async def upgraded() -> StoredReview:
+        engine = open_database(parsed_url(database_url))
+        async with engine.begin() as connection:
+            await connection.run_sync(as_of_the_first_version)
+        await migrate(engine)
+        review = await ReviewStore(engine).get(review_record(0)["id"])
+        await engine.dispose()
+        return review
+
+    review = asyncio.run(upgraded())
+    assert review.question.startswith("Question 0") and review.principles is None
 
 
 def test_hubs_that_start_at_once_migrate_once(database_url: str) -> None:

@@ -3,11 +3,13 @@ from __future__ import annotations
 import hashlib
 import random
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
+from tests.hub.conftest import MakeHub, key
 from tests.hub.documents import review_record
 
 EXPERIMENT = {"name": "native-against-gpt", "control": "gpt", "arms": ["gpt", "native"]}
@@ -22,7 +24,7 @@ def outcome(number: int, arm: str, **more: Any) -> dict[str, Any]:
         "shadow": False,
         "time": datetime.now(UTC).isoformat(),
         "decision": "answer",
-        "resolved": None,
+        "tenant": None,
         "latency_s": 1.0,
         "first_token_s": 0.2,
         "prompt_tokens": 100,
@@ -58,16 +60,68 @@ def test_arms_are_compared_by_session_and_the_faster_one_is_found(hub: TestClien
     assert report(hub)["gpt"]["latency_s"]["difference"] is None
 
 
-def test_repeated_outcomes_count_once_and_may_be_resolved_later(hub: TestClient) -> None:
+def test_repeated_outcomes_count_once(hub: TestClient) -> None:
     hub.post("/v1/experiments", json=EXPERIMENT)
-    for _ in range(2):
-        send(hub, outcome(0, "native"), outcome(1, "native"))
-    assert "resolved" not in report(hub)["native"]
-    send(hub, outcome(0, "native", resolved=True, latency_s=9.0))
-    send(hub, outcome(0, "native", resolved=False))
-    found = report(hub)["native"]
-    assert found["resolved"]["value"]["estimate"] == 1.0
-    assert found["latency_s"]["value"]["estimate"] == 1.0
+    send(hub, outcome(0, "native"), outcome(1, "native"))
+    send(hub, outcome(0, "native", latency_s=9.0))
+    assert report(hub)["native"]["latency_s"]["value"]["estimate"] == 1.0
+
+
+def resolve(hub: TestClient, number: int, resolved: Any, **options: Any) -> Any:
+    return hub.put(f"/v1/outcomes/gov-{number:012d}/resolved", json={"resolved": resolved}, **options)
+
+
+def test_callers_say_what_resolved_and_the_arm_that_resolves_more_is_found(hub: TestClient) -> None:
+    hub.post("/v1/experiments", json=EXPERIMENT)
+    rates = {"native": 0.8, "gpt": 0.4}
+    arms = [arm for arm in rates for _ in range(120)]
+    sessions = [hashlib.sha256(str(number).encode()).hexdigest() for number in range(240)]
+    send(hub, *(outcome(number, arm, unit=sessions[number]) for number, arm in enumerate(arms)))
+    assert "resolved" not in report(hub)["native"], "nobody has said anything yet"
+    draw = random.Random(5)
+    said = [draw.random() < rates[arm] for arm in arms]
+    for number, resolved in enumerate(said):
+        assert resolve(hub, number, resolved).json() == {"id": f"gov-{number:012d}", "resolved": resolved}
+    found = report(hub)["native"]["resolved"]
+    assert found["value"]["estimate"] == pytest.approx(sum(said[:120]) / 120)
+    assert found["difference"]["low"] > 0
+    assert found["verdict"] == "higher than the control: better"
+
+
+def test_the_last_word_on_an_answer_counts_and_an_outcome_sent_again_does_not_undo_it(hub: TestClient) -> None:
+    hub.post("/v1/experiments", json=EXPERIMENT)
+    send(hub, outcome(0, "native"), outcome(1, "native"))
+    for resolved in (False, True, True):
+        assert resolve(hub, 0, resolved).status_code == 200
+    send(hub, outcome(0, "native"))
+    assert report(hub)["native"]["resolved"]["value"]["estimate"] == 1.0
+
+
+def test_only_the_tenant_of_an_answer_says_what_came_of_it(make_hub: MakeHub, access_file: Path) -> None:
+    hub = make_hub(access_file=access_file)
+    hub.post("/v1/experiments", json=EXPERIMENT, headers=key("admin"))
+    for number, tenant, status in ((0, "acme", 200), (1, "other", 403), (2, None, 403)):
+        body = {"outcomes": [outcome(number, "native", tenant=tenant)]}
+        assert hub.post("/v1/outcomes", json=body, headers=key("acme-engine")).status_code == status
+    assert resolve(hub, 0, True).status_code == 401
+    assert resolve(hub, 0, True, headers=key("reviewer")).status_code == 403
+    foreign, unknown = (resolve(hub, number, True, headers=key("other-app")) for number in (0, 7))
+    assert (foreign.status_code, unknown.status_code) == (404, 404)
+    hidden = foreign.json()["error"]["message"].replace(f"{0:012d}", f"{7:012d}")
+    assert hidden == unknown.json()["error"]["message"], "what is another's looks like what is not there"
+    assert resolve(hub, 0, True, headers=key("acme-app")).status_code == 200
+
+
+def test_nobody_saw_what_a_shadow_answered(hub: TestClient) -> None:
+    send(hub, outcome(0, "native", shadow=True))
+    assert resolve(hub, 0, True).status_code == 404
+
+
+@pytest.mark.parametrize("resolved", [None, "yes", 1])
+def test_resolved_is_true_or_false(hub: TestClient, resolved: Any) -> None:
+    send(hub, outcome(0, "native"))
+    reply = resolve(hub, 0, resolved)
+    assert reply.status_code == 400 and reply.json()["error"]["param"] == "resolved"
 
 
 def test_few_sessions_say_nothing(hub: TestClient) -> None:

@@ -190,17 +190,6 @@ def test_what_was_settled_becomes_training_data(hub: TestClient, tmp_path: Path)
     assert feedback(["export", "--records", str(path), "--output_dir", str(tmp_path / "feedback")]) == 0
 
 
-def test_statistics_count_the_work(hub: TestClient) -> None:
-    send(hub, *(review_record(number) for number in range(8)))
-    decide(hub, 0, action="approve")
-    decide(hub, 1, action="override", decision="answer")
-    statistics = hub.portal.call(hub.app.state.hub.reviews.statistics)  # type: ignore[attr-defined, union-attr]
-    assert (statistics.days[-1].arrived, statistics.days[-1].done, statistics.waiting) == (8, 2, 6)
-    assert statistics.agreement == {"escalate": (1, 2)}
-    assert statistics.open_by_domain == {"": 2, "finance": 2, "healthcare": 1, "legal": 1}
-    assert statistics.median_minutes is not None
-
-
 def test_an_error_has_openais_shape(hub: TestClient) -> None:
     for reply in (hub.get("/v1/nothing"), hub.put("/v1/reviews"), hub.get("/v1/reviews/gov-unknown")):
         assert set(reply.json()["error"]) == {"message", "type", "param", "code"}

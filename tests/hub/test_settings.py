@@ -5,11 +5,13 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from starlette.testclient import TestClient
 
 from promethios.errors import ConfigError
 from promethios.hub import main
 from promethios_hub import metrics
 from promethios_hub.__main__ import main as serve
+from promethios_hub.app import create_app
 from promethios_hub.settings import PREFIX, HubSettings
 
 README = (Path(__file__).parents[2] / "serving" / "promethios_hub" / "README.md").read_text(encoding="utf-8")
@@ -54,3 +56,11 @@ def test_a_hub_without_keys_is_not_opened_to_others(capsys: pytest.CaptureFixtur
 def test_a_wrong_port_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--port", "99999"]) == 2
     assert "--port 99999" in capsys.readouterr().err
+
+
+def test_a_body_that_is_too_large_is_refused_by_the_hub_s_own_setting(tmp_path: Path) -> None:
+    hub = TestClient(create_app(HubSettings(database_url=f"sqlite:///{tmp_path}/hub.db", max_body_bytes=10)))
+    error = hub.post("/v1/reviews", content=b"x" * 11, headers={"host": "localhost"}).json()["error"]
+    assert error["code"] == "request_too_large"
+    (named,) = re.findall(r"PROMETHIOS_\w+", error["message"])
+    assert HubSettings.from_environment({named: "10"}) == HubSettings(max_body_bytes=10)

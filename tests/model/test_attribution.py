@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 import torch
@@ -50,6 +51,23 @@ def test_every_anchor_gives_every_slot_and_attention_sums_to_one_in_each_framewo
             assert named == {p.id for p in load_ontology().principles.values() if p.framework == framework}
 
 
+def test_the_shares_that_serving_shows_are_those_of_the_slots_that_fired(model: PromethiosForCausalLM) -> None:
+    model.model.shows_principles = True
+    with torch.no_grad():
+        hidden, *_ = model.model(torch.tensor([IDS]), return_dict=False)
+    model.model.shows_principles = False
+    *_, last = read_request(model, IDS)[1]
+    named = {fired.principle: fired.share for fired in last.fired if fired.principle}
+    size = model.config.hidden_size
+    slots = hidden[0, -1, size:].tolist()
+    assert {name: slots[slot] for name, slot in model.config.shown_principles.items()} == pytest.approx(named)
+    assert sum(fired.share for fired in last.fired) == pytest.approx(1.0)
+    assert 0 < sum(named.values()) < 1
+    with torch.no_grad():
+        plain = model.model(torch.tensor([IDS])).last_hidden_state
+    assert torch.equal(hidden[..., :size], plain)
+
+
 def test_a_slot_whose_key_is_the_query_of_the_moment_is_the_one_that_fires(model: PromethiosForCausalLM) -> None:
     number, anchor = min(anchors(model).items())
     with torch.no_grad(), anchor_inputs(model) as inputs:
@@ -63,6 +81,16 @@ def test_a_slot_whose_key_is_the_query_of_the_moment_is_the_one_that_fires(model
     assert (strongest.framework, strongest.principle) == ("safety", "fail_safe")
     assert strongest.framework_weight == pytest.approx(0.982, abs=1e-3)
     assert strongest.attention == pytest.approx(1.0, abs=1e-3)
+
+
+def test_a_saved_model_tells_the_same_principles(model: PromethiosForCausalLM, tmp_path: Path) -> None:
+    model.save_pretrained(tmp_path)
+    loaded = PromethiosForCausalLM.from_pretrained(tmp_path).eval()
+    for before, after in zip(read_request(model, IDS)[1], read_request(loaded, IDS)[1], strict=True):
+        shares = [
+            {(slot.framework, slot.principle, slot.slot): slot.share for slot in r.fired} for r in (before, after)
+        ]
+        assert shares[1] == pytest.approx(shares[0], abs=1e-6)
 
 
 def test_a_model_without_anchors_has_scores_and_no_readings(tiny_section: ModelSection) -> None:

@@ -33,7 +33,7 @@ def open_model(model: PromethiosForCausalLM) -> PromethiosForCausalLM:
         for name, parameter in model.named_parameters():
             if name.endswith("gate"):
                 parameter.fill_(0.5)
-            if "governance_heads" in name or "domain_probe" in name:
+            if any(head in name for head in ("governance_heads", "domain_probe", "request_heads")):
                 parameter.normal_(0, 0.5)
     return model
 
@@ -126,19 +126,31 @@ def test_learning_the_domain_changes_no_other_gradient(open_model: PromethiosFor
         "pairs": torch.tensor([[0, 1]]),
         "pair_kinds": torch.tensor([1]),
         "domain_slots": torch.tensor([2, 5]),
+        "request_values": torch.tensor([[0.2, 0.5, 1.0], [0.9, float("nan"), 0.0]]),
     }
-    indices = {f"{name}_index": torch.tensor([i, i + 8]) for i, name in enumerate(("domain", "score", "logit"))}
+    indices = {f"{name}_index": torch.tensor([i, i + 8]) for i, name in enumerate(("request", "score", "logit"))}
 
     def gradients(weight: float) -> dict[str, torch.Tensor]:
         open_model.zero_grad()
         output = open_model(ordinary_ids(2, 8), use_cache=False, **indices)
-        losses = governance_losses(output.logits, output.governance_scores, batch, domains=output.domain_logits)
+        read = {"domains": output.domain_logits, "requests": output.request_logits}
+        losses = governance_losses(output.logits, output.governance_scores, batch, **read)
         weighted_sum(losses, LossWeights(domain=weight)).backward()
         return {name: parameter.grad.clone() for name, parameter in open_model.named_parameters()}
 
     without, taught = gradients(0.0), gradients(1.0)
     changed = {name for name, gradient in without.items() if not torch.equal(gradient, taught[name])}
     assert changed == {"domain_probe.weight", "domain_probe.bias"}
+
+
+def test_what_a_text_shows_is_taught_at_the_requests_end_and_moves_the_model(open_model: PromethiosForCausalLM) -> None:
+    last = torch.tensor([3, 8])
+    output = open_model(ordinary_ids(2, 6), logit_index=last, score_index=last, request_index=last)
+    assert output.request_logits.shape == (2, 3)
+    assert open_model(ordinary_ids(2, 6)).request_logits is None, "nobody asks for them outside training"
+    output.request_logits[:, 0].sum().backward()
+    assert open_model.model.embed_tokens.weight.grad.abs().sum() > 0
+    assert open_model.domain_probe.weight.grad is None
 
 
 def test_a_folder_from_before_the_domain_probe_gives_what_it_gave(
@@ -186,7 +198,7 @@ def test_index_arguments_select_the_same_logits_and_scores(open_model: Promethio
             ids,
             logit_index=torch.tensor([3, 8]),
             score_index=torch.tensor([5, 11]),
-            domain_index=torch.tensor([0, 7, 9]),
+            request_index=torch.tensor([0, 7, 9]),
         )
     ordinary = [i for i in range(600) if i not in open_model.reserved]
     torch.testing.assert_close(part.logits[:, ordinary], whole.logits.flatten(0, 1)[[3, 8]][:, ordinary])
@@ -199,7 +211,9 @@ def test_a_saved_folder_holds_ordinary_rows_and_gives_the_same_output(
 ) -> None:
     open_model.save_pretrained(tmp_path)
     assert open_model.config.value_function is True
-    assert not [name for name in load_file(tmp_path / "model.safetensors") if name.startswith("value_embedding")]
+    assert open_model.config.request_heads is True
+    saved = load_file(tmp_path / "model.safetensors")
+    assert not [name for name in saved if name.startswith(("value_embedding", "request_heads"))]
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32).eval()
     ids = torch.cat([ordinary_ids(1, 5), torch.tensor([open_model.reserved.header(None, None)])], 1)
     ids = torch.cat([ids, torch.tensor([open_model.reserved.value_ids[::10]])], 1)

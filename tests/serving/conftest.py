@@ -150,6 +150,7 @@ def governor(calibration: Calibration, certificate: Certificate, reserved: Reser
 class FakeEngine:
     """An engine client's `generate`: records calls, answers the gate with scores and the speech with texts.
 
+    principles: what their columns say; a share, or UNREACHABLE + 100.
     domains: what the probe gives, by name; the domains that are not there share nothing.
     """
 
@@ -157,6 +158,7 @@ class FakeEngine:
     scores: Sequence[float] = (3.0, 0.0, 0.0, 0.0, *[0.5] * 14)
     texts: Sequence[str] = ("Hello",)
     failure: Exception | None = None
+    principles: Sequence[float] = ()
     domains: Mapping[str, float] = field(default_factory=dict)
     calls: list[SimpleNamespace] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
@@ -180,8 +182,9 @@ class FakeEngine:
             self.closed.append(request_id)
 
     def _columns(self) -> dict[int, SimpleNamespace]:
-        logits = [0.0, *self.scores]
-        return {i: SimpleNamespace(logprob=x - 100.5) for i, x in zip(self.reserved.score_ids, logits, strict=True)}
+        logits = [0.0, *self.scores, *self.principles]
+        columns = (*self.reserved.score_ids, *self.reserved.value_ids[: len(self.principles)])
+        return {i: SimpleNamespace(logprob=x - 100.5) for i, x in zip(columns, logits, strict=True)}
 
     def _domain_columns(self) -> dict[int, SimpleNamespace]:
         stated = {name: self.domains.get(name, -1e3) for name in load_ontology().domains}
@@ -218,6 +221,7 @@ def nano_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from promethios.model.configuration import PromethiosConfig
     from promethios.model.folder import weights_sha256
     from promethios.model.governance_sentinel_8b import PromethiosForCausalLM
+    from promethios.model.principles import principles_by_framework
     from promethios.model.tokenizer import reserved_ids, train_tokenizer
 
     folder = tmp_path_factory.mktemp("nano")
@@ -245,6 +249,7 @@ def nano_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pad_token_id=tokenizer.pad_token_id,
         architectures=["PromethiosForCausalLM"],
         domain_probe=True,
+        principles={name: ids[:3] for name, ids in principles_by_framework(load_ontology()).items()},
     )
     model = PromethiosForCausalLM(config)
     with torch.no_grad():

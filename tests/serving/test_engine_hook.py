@@ -173,13 +173,39 @@ def test_sampling_that_could_reach_reserved_ids_is_refused(
     assert engine.calls == []
 
 
+def test_the_gate_reads_which_principles_fired_in_the_same_call(
+    engine: Any, governor: Governor, request_: GovernedRequest
+) -> None:
+    governor.principle_columns = dict(zip(("life_first", "fail_safe"), governor.reserved.value_ids, strict=False))
+    engine.principles = (0.25, 0.5)
+    generate(governed(engine, governor), request_)
+    assert len(engine.calls) == 2, "the gate and the speech"
+    assert request_.outcome is not None
+    assert request_.outcome.principles == pytest.approx({"fail_safe": 0.5, "life_first": 0.25})
+    assert list(request_.outcome.principles) == ["fail_safe", "life_first"]
+    assert request_.outcome.scores == pytest.approx(engine.scores)
+
+
+@pytest.mark.parametrize("columns", [0, 2])
+def test_a_model_that_does_not_tell_its_principles_gives_none(
+    engine: Any, governor: Governor, request_: GovernedRequest, columns: int
+) -> None:
+    """Without anchors there are columns that nobody writes; from before the ontology there are none at all."""
+    names = ("life_first", "fail_safe")[:columns]
+    governor.principle_columns = dict(zip(names, governor.reserved.value_ids, strict=False))
+    engine.principles = (-9900.0,) * columns
+    generate(governed(engine, governor), request_)
+    assert request_.outcome is not None
+    assert (request_.outcome.principles, request_.outcome.decision) == (None, "answer")
+
+
 def test_a_bias_on_ordinary_ids_pushes_the_score_columns_out_of_reach(
     engine: Any, governor: Governor, request_: Any
 ) -> None:
     generate(governed(engine, governor), request_, params=sampling(logit_bias={1000: -100.0}))
     bias = engine.calls[1].sampling.logit_bias
     assert bias[1000] == -100.0
-    hidden = (*governor.reserved.score_ids, *governor.reserved.domain_ids)
+    hidden = (*governor.reserved.score_ids, *governor.reserved.domain_ids, *governor.reserved.value_ids)
     assert {bias[token_id] for token_id in hidden} == {-1e4}
 
 

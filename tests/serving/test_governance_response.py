@@ -92,6 +92,7 @@ def test_what_is_exposed_is_a_setting(expose: Any) -> None:
     assert ("decision" in names) == (expose != "none")
     assert ("probability" in names) == (expose in ("full", "scores"))
     assert ("scores" in names) == (expose == "scores")
+    assert ("principles" in names) == (expose == "scores")
 
 
 def test_with_nothing_exposed_the_response_is_vllm_s_own(call: Call) -> None:

@@ -118,6 +118,11 @@ def test_the_rounds_end_at_the_limit_and_when_uncertainty_falls(governor: Govern
     assert len(asked(governor, [UNSURE, UNSURE - 1], rounds=2)[1].self_questions) == 1
 
 
+def test_the_caller_pays_for_what_the_model_asked_itself(governor: Governor) -> None:
+    unasked, asked_once = asked(governor, [SURE])[1], asked(governor, [UNSURE, SURE])[1]
+    assert (unasked.tokens, asked_once.tokens - unasked.tokens) == (len(PROMPT), len([ASK, 500, 501, END]))
+
+
 def test_a_round_that_has_no_room_is_left_out(governor: Governor) -> None:
     room = len(PROMPT) + len(governor.reserved.header(STATE, None)) + 10
     assert asked(governor, [UNSURE], room=room)[1].self_questions == []

@@ -93,17 +93,23 @@ def reserved(tokenizer: Any) -> ReservedIds:
 
 
 @pytest.fixture(scope="session")
-def reference(server: Any) -> Callable[[list[int]], tuple[list[float], int, list[float]]]:
-    """Scores, most likely next token and the domain probe's logits of Hugging Face, at the end of a prompt."""
+def hugging_face(server: Any) -> Any:
+    """The served model in Hugging Face's runtime, fp32."""
     import torch
 
     from promethios.model.governance_sentinel_8b import PromethiosForCausalLM
 
-    model = PromethiosForCausalLM.from_pretrained(server.folder, dtype=torch.float32).eval()
+    return PromethiosForCausalLM.from_pretrained(server.folder, dtype=torch.float32).eval()
+
+
+@pytest.fixture(scope="session")
+def reference(hugging_face: Any) -> Callable[[list[int]], tuple[list[float], int, list[float]]]:
+    """Scores, most likely next token and the domain probe's logits of Hugging Face, at the end of a prompt."""
+    import torch
 
     def scores(ids: list[int]) -> tuple[list[float], int, list[float]]:
         with torch.no_grad():
-            output = model(torch.tensor([ids]))
+            output = hugging_face(torch.tensor([ids]))
         domains = output.domain_logits[0, -1].tolist()
         return output.governance_scores[0, -1].tolist(), int(output.logits[0, -1].argmax()), domains
 
@@ -130,6 +136,22 @@ def test_scores_over_http_equal_hugging_face(
     expected, *_ = reference([*chat_ids(tokenizer, question), *header])
     for route in (CHAT, RESPONSES, MESSAGES):
         assert scores_of(client.ask(route, question)) == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("question", [QUESTION, "Ask a clinician before you take more. " * 8])
+def test_the_principles_that_fired_are_those_of_promethios_explain(
+    client: Client, tokenizer: Any, reserved: ReservedIds, hugging_face: Any, question: str
+) -> None:
+    from promethios.model.attribution import read_request
+
+    header = reserved.header(STATE, load_ontology().domain("healthcare").header)
+    *_, last = read_request(hugging_face, [*chat_ids(tokenizer, question), *header])[1]
+    expected = {fired.principle: fired.share for fired in last.fired if fired.principle}
+    assert len(expected) == 9 and max(expected.values()) > 1.2 * min(expected.values()), "a model that tells them apart"
+    for route in (CHAT, RESPONSES, MESSAGES):
+        shown = client.ask(route, question)["governance"]["principles"]
+        assert shown == pytest.approx(expected, abs=1e-3)
+        assert list(shown.values()) == sorted(shown.values(), reverse=True)
 
 
 def test_a_domain_that_nobody_names_is_the_one_that_hugging_face_s_probe_is_sure_of(
@@ -229,6 +251,15 @@ def test_hot_sampling_never_gives_a_reserved_id(client: Client, reserved: Reserv
     answer = client.ask(TEXT, **hot, max_tokens=300)
     ids = answer["choices"][0]["token_ids"]
     assert len(ids) == 300
+    assert reserved.scrub(ids) == ids
+
+
+def test_a_bias_against_every_ordinary_token_leaves_the_columns_with_numbers_out_of_reach(
+    client: Client, tokenizer: Any, reserved: ReservedIds
+) -> None:
+    bias = {str(token_id): -100 for token_id in range(len(tokenizer)) if token_id not in reserved}
+    answer = client.ask(TEXT, logit_bias=bias, temperature=2.0, seed=3, return_token_ids=True, max_tokens=40)
+    ids = answer["choices"][0]["token_ids"]
     assert reserved.scrub(ids) == ids
 
 

@@ -1,4 +1,4 @@
-"""/v1/experiments and /v1/outcomes: arms side by side, what they did, and what that shows so far."""
+"""/v1/experiments and /v1/outcomes: arms side by side, what they did, what came of it, and what that shows so far."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Request
 from pydantic import AwareDatetime, Field, model_validator
 
-from promethios_hub.api.callers import Admin, Engine
+from promethios_hub.api.callers import Admin, Engine, User, require_tenant
 from promethios_hub.experiments.report import experiment_report, plain
 from promethios_hub.experiments.store import ExperimentStore
 from promethios_hub.records import DecisionName, Id, Strict
+from promethios_hub.records import Name as TenantName
 
 router = APIRouter(prefix="/v1", tags=["experiments"])
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 Name = Annotated[str, Field(pattern=_NAME)]
+DecisionId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_.:-]{1,80}$")]
 PathName = Annotated[str, Path(pattern=_NAME)]
 Amount = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
@@ -48,14 +50,20 @@ class Outcome(Strict):
     unit: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     shadow: bool
     time: Annotated[AwareDatetime, Field(strict=False)]
+    tenant: TenantName | None = None
     decision: DecisionName
-    resolved: bool | None = None
     latency_s: Amount
     first_token_s: Amount | None = None
     prompt_tokens: Count | None = None
     completion_tokens: Count | None = None
     cost_usd: Amount | None = None
     error: Annotated[str, Field(max_length=200)] | None = None
+
+
+class Resolved(Strict):
+    """What came of an answer: true when it resolved the matter that the user came with."""
+
+    resolved: bool
 
 
 class Outcomes(Strict):
@@ -66,8 +74,22 @@ class Outcomes(Strict):
 
 @router.post("/outcomes")
 async def add_outcomes(body: Outcomes, request: Request, caller: Engine) -> dict[str, int]:
-    """Take in a batch, all of it or nothing. Repeating a batch changes nothing; `resolved` may come later."""
-    return {"accepted": await _store(request).add_outcomes([outcome.model_dump() for outcome in body.outcomes])}
+    """Take in a batch, all of it or nothing. Repeating a batch changes nothing."""
+    rows = [outcome.model_dump() for outcome in body.outcomes]
+    for row in rows:
+        require_tenant(caller, row["tenant"])
+    return {"accepted": await _store(request).add_outcomes(rows)}
+
+
+@router.put("/outcomes/{decision_id}/resolved")
+async def resolve(decision_id: DecisionId, body: Resolved, request: Request, caller: User) -> dict[str, Any]:
+    """Say whether an answer of the caller's tenant resolved the matter; saying it again changes nothing.
+
+    `decision_id` is `governance.id` of the answer, also its header `x-promethios-decision-id`. The last word counts. An
+    experiment's report shows the share of each arm that resolved.
+    """
+    await _store(request).resolve(decision_id, resolved=body.resolved, tenant=caller.tenant)
+    return {"id": decision_id, "resolved": body.resolved}
 
 
 @router.post("/experiments", status_code=201)

@@ -9,7 +9,7 @@ from typing import Final
 from markupsafe import Markup, escape
 
 from promethios_hub.experiments.confidence_sequence import Interval
-from promethios_hub.reviews import Day
+from promethios_hub.review_statistics import Day
 
 _DAYS_WIDTH: Final = 1080
 _BARS_WIDTH: Final = 480

@@ -21,6 +21,7 @@ from promethios_hub.console import charts, wording
 from promethios_hub.console.session import COOKIE, OwnForm, Sessions, SignedIn, SignInNeeded, sign_in
 from promethios_hub.experiments.report import experiment_report
 from promethios_hub.refusals import bad_request, forbidden
+from promethios_hub.review_statistics import review_statistics
 from promethios_hub.reviews import Decision, Page, ReviewStore
 from promethios_serving.openai_errors import RequestRefused
 
@@ -228,7 +229,8 @@ async def _next(request: Request, session: SignedIn) -> Response:
 async def metrics_page(request: Request, session: SignedIn) -> Response:
     """Show the work of the last two weeks."""
     _without_tenant(session)
-    return _page(request, "metrics", session=session, statistics=await _store(request).statistics(14))
+    statistics = await review_statistics(request.app.state.hub.database, 14)
+    return _page(request, "metrics", session=session, statistics=statistics)
 
 
 @router.get("/experiments")

@@ -70,18 +70,31 @@ class ExperimentStore:
         return await self.get(name)
 
     async def add_outcomes(self, rows: Sequence[Mapping[str, Any]]) -> int:
-        """Keep outcomes, all or none; returns how many. A known one learns at most whether it was resolved.
+        """Keep outcomes, all or none; returns how many. A known one stays as it is.
 
         Outcomes of an experiment that is not created yet are kept, too: they count once it is.
         """
         unique = {(row["id"], row["arm"]): row for row in rows}
         insert = (postgresql if self._engine.dialect.name == "postgresql" else sqlite).insert(outcomes)
-        upsert = insert.on_conflict_do_update(
-            index_elements=["id", "arm"],
-            set_={"resolved": insert.excluded.resolved},
-            where=outcomes.c.resolved.is_(None) & insert.excluded.resolved.is_not(None),
-        )
+        new_ones = insert.on_conflict_do_nothing(index_elements=["id", "arm"])
         async with self._engine.begin() as connection:
             # in one order, so that two batches with the same outcomes do not wait for each other for ever
-            await connection.execute(upsert, [unique[key] for key in sorted(unique)])
+            await connection.execute(new_ones, [unique[key] for key in sorted(unique)])
         return len(rows)
+
+    async def resolve(self, decision_id: str, *, resolved: bool, tenant: str | None) -> None:
+        """Take down whether an answer resolved the matter; saying it again, or otherwise, replaces what was said.
+
+        tenant: whose answer it has to be; None for anybody's. Shadow arms are left out: nobody saw their answers.
+        Raises RequestRefused (404, also for another tenant's).
+        """
+        shown = (outcomes.c.id == decision_id) & outcomes.c.shadow.is_(False)
+        if tenant is not None:
+            shown &= outcomes.c.tenant == tenant
+        async with self._engine.begin() as connection:
+            found = await connection.execute(update(outcomes).where(shown).values(resolved=resolved))
+        if found.rowcount == 0:
+            raise not_found(
+                f"there is no outcome {decision_id!r}: only answers of an experiment have one, and it arrives some"
+                " seconds after the answer; if yours is one, try again"
+            )

@@ -8,8 +8,9 @@ from typing import Any, Final, Literal, get_args
 
 Scope = Literal["infer", "telemetry", "review", "admin", "engine"]
 SCOPES: Final[tuple[str, ...]] = get_args(Scope)
-"""infer: generate, and poll one's own reviews. telemetry: speak for the telemetry. review: the reviewers' work.
-admin: experiments, feedback, everything of the hub. engine: an engine that reports to the hub."""
+"""infer: generate, poll one's own reviews, and say what came of an answer. telemetry: speak for the telemetry.
+review: the reviewers' work. admin: experiments, feedback, everything of the hub. engine: an engine that reports to the
+hub."""
 
 _KEY: Final = "promethios.caller"
 

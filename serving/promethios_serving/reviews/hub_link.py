@@ -23,7 +23,11 @@ class HubLink:
     sending: asyncio.Task[None]
 
     async def close(self) -> None:
-        """Stop sending; what still waits stays on disk for the next engine."""
+        """Stop sending; what still waits stays on disk for the next engine.
+
+        Only for wrapped mode: vLLM tells nobody that it ends, and need not, since the death of its process gives the
+        spool's lock back and the next engine adopts the folder.
+        """
         self.sending.cancel()
         with suppress(asyncio.CancelledError):
             await self.sending

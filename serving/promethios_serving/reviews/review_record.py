@@ -1,7 +1,7 @@
 """One answer for a person to look at: the record that an engine sends to the hub.
 
-Its first keys are those of promethios/data/feedback.py's record, so that what the hub exports can be trained on; the
-rest say who asked and which model decided. tests/serving/reviews keeps the two in step.
+Its first keys are those of promethios/data/feedback_records.py's record, so that what the hub exports can be trained
+on; the rest say who asked and which model decided. tests/serving/reviews keeps the two in step.
 """
 
 from __future__ import annotations
@@ -67,8 +67,25 @@ def review_record(
         "model": asdict(model),
         "uncertainty": uncertainty(outcome.scores),
         "probabilities": dict(zip(DECISIONS, outcome.probabilities, strict=False)),
+        "principles": None if outcome.principles is None else _principles(outcome.principles),
         "experiment": None if request.experiment is None else dict(request.experiment),
     }
+
+
+def _principles(shares: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Return what the model looked at when it decided, the largest weight first; the weights sum to 1.
+
+    One entry has neither id nor sentence: the slots that stand for no principle, together.
+    """
+    named = load_ontology().principles
+    fired: list[dict[str, Any]] = [
+        {"id": name, "sentence": named[name].sentence if name in named else name, "weight": round(share, 4)}
+        for name, share in shares.items()
+    ]
+    unnamed = round(1.0 - sum(shares.values()), 4)
+    if unnamed > 0:
+        fired.append({"id": None, "sentence": None, "weight": unnamed})
+    return sorted(fired, key=lambda principle: -principle["weight"])
 
 
 def _messages(messages: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:

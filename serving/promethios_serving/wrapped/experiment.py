@@ -68,7 +68,7 @@ class Experiment:
 
 
 def unit_of(tenant: str | None, session: str) -> str:
-    """Return the unit of randomisation: a hash, so that whoever reads outcomes learns neither tenant nor session."""
+    """Return the unit of randomisation: a hash, so that whoever reads outcomes learns no session."""
     return hashlib.sha256(json.dumps([tenant, session]).encode()).hexdigest()
 
 

@@ -57,9 +57,9 @@ class ExperimentRouting:
         unit = _unit(request)
         arm = assign(self._experiment, unit)
         request.experiment = {"name": self._experiment.name, "arm": arm.name}
-        await self._run(self._trial(arm, unit), scope, raw, receive, send)
+        await self._run(self._trial(arm, unit, request), scope, raw, receive, send)
         for arm in self._experiment.shadows:
-            self._start_shadow(self._trial(arm, unit), scope, raw)
+            self._start_shadow(self._trial(arm, unit, request), scope, raw)
 
     async def aclose(self) -> None:
         """End the shadows that still run, and wait until what is known is reported."""
@@ -68,8 +68,8 @@ class ExperimentRouting:
         await asyncio.gather(*self._shadows, return_exceptions=True)
         await asyncio.gather(*self._reports)
 
-    def _trial(self, arm: Arm, unit: str) -> Trial:
-        return Trial(experiment=self._experiment.name, arm=arm, unit=unit)
+    def _trial(self, arm: Arm, unit: str, request: GovernedRequest) -> Trial:
+        return Trial(experiment=self._experiment.name, arm=arm, unit=unit, tenant=request.caller.tenant)
 
     async def _run(self, trial: Trial, scope: Scope, raw: bytes, receive: Receive, send: Send | None) -> None:
         """Run a request at an arm and report what came of it; without a `send`, nobody sees the answer."""

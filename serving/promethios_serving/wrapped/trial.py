@@ -28,6 +28,7 @@ class Trial:
     experiment: str
     arm: Arm
     unit: str
+    tenant: str | None
     started: float = field(default_factory=time.perf_counter)
     id: str | None = None
     decision: str | None = None
@@ -62,10 +63,10 @@ class Trial:
             "experiment": self.experiment,
             "arm": self.arm.name,
             "unit": self.unit,
+            "tenant": self.tenant,
             "shadow": self.arm.shadow,
             "time": datetime.now(UTC).isoformat(),
             "decision": self.decision,
-            "resolved": None,
             "latency_s": (self._ended or time.perf_counter()) - self.started,
             "first_token_s": None if self._first is None else self._first - self.started,
             "prompt_tokens": prompt,

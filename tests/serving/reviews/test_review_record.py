@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from promethios.data.feedback import read_records
+from promethios.data.feedback_records import read_records
+from promethios.ontology.governance_ontology import load_ontology
 from promethios.telemetry.header import DECISIONS
 from promethios.telemetry.state import GovernanceState
 from promethios_hub.records import Record
@@ -37,6 +38,7 @@ def decided(**changes: Any) -> GovernedRequest:
         "degraded": False,
         "scores": SCORES,
         "probabilities": (0.2, 0.1, 0.1, 0.6),
+        "principles": None,
     }
     request: dict[str, Any] = {
         "route": "/v1/chat/completions",
@@ -85,6 +87,27 @@ def test_uncertainty_is_a_probability_for_each_of_six_dimensions() -> None:
     assert set(list(found.values())[1:]) == {0.5}
     assert uncertainty(()) == {}
     assert set(uncertainty((-1e9,) * 18).values()) == {0.0}
+
+
+def test_the_principles_that_fired_have_sentences_and_their_weights_sum_to_one() -> None:
+    shares = {"fail_safe": 0.5, "of_an_older_ontology": 0.2, "life_first": 0.0}
+    made = record(decided(principles=shares))
+    assert [(each["id"], each["weight"]) for each in made["principles"]] == [
+        ("fail_safe", 0.5),
+        (None, 0.3),
+        ("of_an_older_ontology", 0.2),
+        ("life_first", 0.0),
+    ]
+    sentences = {each["id"]: each["sentence"] for each in made["principles"]}
+    assert sentences["fail_safe"] == load_ontology().principles["fail_safe"].sentence
+    assert (sentences["of_an_older_ontology"], sentences[None]) == ("of_an_older_ontology", None)
+    Record.model_validate(made)
+
+
+def test_a_model_that_does_not_tell_its_principles_has_none_in_the_record() -> None:
+    made = record(decided())
+    assert made["principles"] is None
+    Record.model_validate(made)
 
 
 def test_an_escalation_without_a_probability_is_told_as_certain() -> None:

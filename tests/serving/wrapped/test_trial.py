@@ -16,7 +16,7 @@ USAGE = {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12}
 def trial(*bodies: bytes, status: int = 200, complete: bool = True, prices: Any = None) -> dict[str, Any]:
     """Return the outcome of a trial that decided and then sent this."""
     arm = Arm(name="a", address=UpstreamAddress("http://x/v1"), weight=1.0, prices=prices)
-    watched = Trial(experiment="e", arm=arm, unit="0" * 64)
+    watched = Trial(experiment="e", arm=arm, unit="0" * 64, tenant=None)
     watched.decided("gov-1", "answer")
 
     async def send() -> None:
@@ -71,7 +71,7 @@ def test_a_failure_is_told_by_its_code(body: bytes, status: int, complete: bool,
 
 def test_a_request_without_a_decision_has_no_outcome() -> None:
     arm = Arm(name="a", address=UpstreamAddress("http://x/v1"), weight=1.0)
-    undecided = Trial(experiment="e", arm=arm, unit="0" * 64)
+    undecided = Trial(experiment="e", arm=arm, unit="0" * 64, tenant=None)
     assert undecided.outcome() is None
     undecided.decided("gov-1", "whatever an engine of another kind says")
     assert undecided.outcome() is None

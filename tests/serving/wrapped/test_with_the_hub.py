@@ -54,13 +54,22 @@ def test_the_hub_shows_an_experiment_that_ran_here_and_its_reviews(
         audit_rate=1.0,
     )
     with serving_app(WrappedServer(settings)) as url, httpx.Client(base_url=url, timeout=20) as client:
-        for i in range(20):
-            client.post(ROUTE, json=chat(governance={"subject": {"session": f"session-{i}"}})).raise_for_status()
+        asked = (chat(governance={"subject": {"session": f"session-{i}"}}) for i in range(20))
+        answers = [client.post(ROUTE, json=body).raise_for_status().json() for body in asked]
         reviews = until(lambda: len(data := real_hub.get("/v1/reviews").json()["data"]) == 20 and data)
         arms_shown = until(lambda: all_told(real_hub.get("/v1/experiments/ab").json()["report"]))
+    for place, answer in enumerate(answers):
+        said = real_hub.put(f"/v1/outcomes/{answer['governance']['id']}/resolved", json={"resolved": place < 7})
+        assert said.status_code == 200, said.text
+    assert sum(map(resolved_sessions, real_hub.get("/v1/experiments/ab").json()["report"])) == pytest.approx(7)
     assert {review["experiment"]["arm"] for review in reviews} == {"a", "b"}
     assert {arm["arm"] for arm in arms_shown} == {"a", "b"}
     assert not any((tmp_path / "spool").rglob("rejected/*"))
+
+
+def resolved_sessions(arm: dict[str, Any]) -> float:
+    (found,) = (each for each in arm["comparisons"] if each["metric"] == "resolved")
+    return float(found["value"]["estimate"] * found["units"])
 
 
 def all_told(report: list[dict[str, Any]]) -> list[dict[str, Any]] | None:
