@@ -357,6 +357,7 @@ def _trainer(
         "loss_weights": stage.training.loss_weights,
         "decision_loss": stage.training.decision_loss,
         "domain_moves_model": stage.training.domain_moves_model,
+        "muon_learning_rate": stage.training.muon_learning_rate,
     }
     preservation = stage.training.preservation
     if stage.backbone is None or preservation is None or preservation.weight == 0:

@@ -72,7 +72,8 @@ class LossWeights:
 
     `language` covers the response only, `monotonicity` and `invariance` counterfactual twins. `domain` moves the domain
     probe alone, unless training.domain_moves_model; AdamW trains that the same at any weight, and a small one keeps its
-    gradient out of the norm that is clipped, so that nothing else trains differently.
+    gradient out of the norm that is clipped, so that nothing else trains differently. `request`: what the text alone
+    shows, read where it ends.
     """
 
     language: float = 1.0
@@ -84,6 +85,7 @@ class LossWeights:
     monotonicity: float = 0.1
     invariance: float = 0.05
     domain: float = 0.01
+    request: float = 0.3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +122,8 @@ class TrainingSection:
     `promethios plan` refuses a node on which it is something else.
     stages: one after the other; absent: everything trains at once. preservation: on by default with
     model.from_pretrained; weight 0 turns it off.
+    muon_learning_rate: Muon trains the matrices of the layers at this rate and AdamW the rest at learning_rate; nothing
+    is clipped then, for the size of a step does not hang on the gradient's. Absent: AdamW trains everything.
     decision_loss: soft_label (cross-entropy to the posterior) or defer (cost-sensitive). counterfactual_share: tokens
     that counterfactual twins add, as a share of the training tokens; 0 for none. self_question_share: of the examples,
     which hold their self-questions as hidden rounds. domain_moves_model: the domain probe's loss trains the states that
@@ -133,6 +137,7 @@ class TrainingSection:
     effective_batch_size: int | None = None
     sequence_length: int = 2048
     learning_rate: float
+    muon_learning_rate: float | None = None
     lr_scheduler: str = "cosine"
     warmup_ratio: float = 0.05
     weight_decay: float = 0.01
@@ -378,7 +383,8 @@ def _governance_module_problems(model: ModelSection) -> typing.Iterator[tuple[st
 def _training_problems(config: RunConfig) -> typing.Iterator[tuple[str, str]]:
     training = config.training
     positive = ("epochs", "max_steps", "batch_size", "gradient_accumulation_steps", "sequence_length", "learning_rate")
-    for name in (*positive, "effective_batch_size", "logging_steps", "save_steps", "save_total_limit"):
+    optional = ("muon_learning_rate", "effective_batch_size", "logging_steps", "save_steps", "save_total_limit")
+    for name in (*positive, *optional):
         value = getattr(training, name)
         if value is not None and value <= 0:
             yield f"training.{name}", f"is {value}, it must be above 0"

@@ -28,6 +28,7 @@ UNDERSPECIFIED: Final = frozenset({4, 5})
 """The causes that one question back to the user can remove."""
 
 DIFFICULTY_WEIGHTS: Final = (42, 35, 23)
+MAX_DIFFICULTY: Final = len(DIFFICULTY_WEIGHTS) - 1
 AFFECT_WEIGHTS: Final = (66, 34)
 COUNT_WEIGHTS: Final = (44, 44, 12)
 """How many uncertainty causes are active: none, one, two."""
@@ -55,6 +56,7 @@ UNRELIABLE_COST: Final = 90
 STAKES_UNRELIABLE_COST: Final = 30
 """Per step of difficulty, when the result of a look-up cannot be relied on."""
 
+DEMAND_DIGITS: Final = 3
 ACTIVE_STRENGTH: Final = 0.9
 INACTIVE_STRENGTH: Final = 0.05
 
@@ -107,6 +109,11 @@ def demand(causes: TextCauses, required_trust: float) -> int:
     total += (AFFECT_COST + STAKES_AFFECT_COST * causes.difficulty) * causes.affect
     total += (UNRELIABLE_COST + STAKES_UNRELIABLE_COST * causes.difficulty) * (causes.tool == "unreliable")
     return total + BIAS_COST * causes.bias
+
+
+def demanded_competence(causes: TextCauses, required_trust: float) -> float:
+    """Return `demand` on the scale of competence, [0, 1]."""
+    return round(1 / (1 + math.exp(-demand(causes, required_trust) / 100)), DEMAND_DIGITS)
 
 
 def _enumerate() -> tuple[tuple[TextCauses, ...], IntArray]:

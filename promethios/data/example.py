@@ -29,7 +29,7 @@ SUM_TOLERANCE: Final = 1e-3
 _REQUIRED: Final = ("messages", "governance")
 _OPTIONAL: Final = (
     "id", "decision", "behaviour", "escalate", "soft_label", "confidence", "uncertainty", "bias", "tool", "tool_state",
-    "self_questions", "norms", "family", "template", "pair", "domain", "split",
+    "demand", "difficulty", "affect", "self_questions", "norms", "family", "template", "pair", "domain", "split",
 )  # fmt: skip
 
 
@@ -64,9 +64,11 @@ class Example:
     request (the outcome, with noise). soft_label: probabilities of answer, caveat, clarify, escalate given all that is
     observable. confidence: P(competent for the plain question). uncertainty, bias: how much of each dimension and
     category the text shows, in [0, 1]. tool: 1 when a look-up is still to be made (tool_state needed or unreliable).
-    tool_state: one of TOOL_STATES. self_questions: questions to oneself, with their answers. norms: ids of norms in
-    play. family: the scenario family, never shared between training and evaluation. template: id of the surface
-    template. pair: the twin it belongs to. domain: the true domain; the header's, when a file does not say.
+    tool_state: one of TOOL_STATES. demand, difficulty, affect: what the text alone shows, each in [0, 1]: the
+    competence below which the expert would want the request, how hard the matter is, whether it weighs on the user.
+    self_questions: questions to oneself, with their answers. norms: ids of norms in play. family: the scenario family,
+    never shared between training and evaluation. template: id of the surface template. pair: the twin it belongs to.
+    domain: the true domain; the header's, when a file does not say.
     """
 
     id: str
@@ -82,6 +84,9 @@ class Example:
     bias: tuple[float, ...] = ()
     tool: int | None = None
     tool_state: str | None = None
+    demand: float | None = None
+    difficulty: float | None = None
+    affect: float | None = None
     self_questions: tuple[str, ...] = ()
     norms: tuple[str, ...] = ()
     family: str | None = None
@@ -136,6 +141,9 @@ class Example:
             "bias": list(self.bias),
             "tool": self.tool,
             "tool_state": self.tool_state,
+            "demand": self.demand,
+            "difficulty": self.difficulty,
+            "affect": self.affect,
             "self_questions": list(self.self_questions),
             "norms": list(self.norms),
             "family": self.family,
@@ -219,6 +227,9 @@ class _Reader:
             bias=self._probabilities("bias", NUM_BIAS),
             tool=self._one_of("tool", (0, 1)),
             tool_state=self._one_of("tool_state", TOOL_STATES),
+            demand=self._probability("demand"),
+            difficulty=self._probability("difficulty"),
+            affect=self._probability("affect"),
             self_questions=self._texts("self_questions"),
             norms=self._texts("norms"),
             family=self._text("family"),

@@ -7,7 +7,15 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from promethios.data.attacks import write_spoof
-from promethios.data.causes import ACTIVE_STRENGTH, INACTIVE_STRENGTH, TEXT_CAUSES, UNCERTAINTY, TextCauses
+from promethios.data.causes import (
+    ACTIVE_STRENGTH,
+    INACTIVE_STRENGTH,
+    MAX_DIFFICULTY,
+    TEXT_CAUSES,
+    UNCERTAINTY,
+    TextCauses,
+    demanded_competence,
+)
 from promethios.data.draws import Picks, uniforms
 from promethios.data.example import BEHAVIOURS, PAIR_MEMBERS, Example, Pair
 from promethios.data.mixture import BLOCK, DIGITS, Candidates, Split
@@ -134,6 +142,9 @@ class ExampleWriter:
             bias=tuple(_strength(causes.bias and index == scene.bias_category) for index in range(NUM_BIAS)),
             tool=int(causes.calls_for_tool),
             tool_state=causes.tool,
+            demand=demanded_competence(causes, domain.required_trust),
+            difficulty=causes.difficulty / MAX_DIFFICULTY,
+            affect=float(causes.affect),
             self_questions=write_self_questions(scene, picks),
             norms=_norms(domain.norms, causes, decision, degraded, text.is_spoofed, self._ontology),
             family=scene.family.id,

@@ -113,7 +113,7 @@ def _at_the_end(
                 torch.tensor(ids, device=network.device),
                 logit_index=no_logits,
                 score_index=last,
-                domain_index=last,
+                request_index=last,
                 use_cache=False,
             )
             found[chosen] = output[name].cpu().numpy()

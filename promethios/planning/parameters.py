@@ -9,6 +9,7 @@ from promethios.configs.run_config import ModelSection
 from promethios.telemetry.header import NUM_DOMAIN_SLOTS, NUM_UNCERTAINTY, RESERVED_TOKENS, SCORE_NAMES
 
 NUM_FRAMEWORKS: Final = 3
+NUM_REQUEST_READINGS: Final = 3
 VALUE_FUNCTION_INPUTS: Final = 7
 VALUE_FUNCTION_WIDTH: Final = 256
 GOVERNANCE: Final = ("constitutional anchor", "emotional veritas", "tool cognition", "governance heads", "domain probe")
@@ -62,11 +63,12 @@ def count_modules(model: ModelSection) -> dict[str, int]:
 
 
 def count_training_only(model: ModelSection) -> int:
-    """Return the parameters that only training has: a save folds them into embedding rows."""
+    """Return the parameters that only training has: a save folds them into embedding rows, or drops the teachers."""
     hidden = model.hidden_size
     function = (VALUE_FUNCTION_INPUTS + 1) * VALUE_FUNCTION_WIDTH + (VALUE_FUNCTION_WIDTH + 1) * hidden
     rows = len(RESERVED_TOKENS) * hidden if model.from_pretrained else 0
-    return (function if model.value_embedding == "smooth" else 0) + rows
+    teachers = NUM_REQUEST_READINGS * (hidden + 1)
+    return (function if model.value_embedding == "smooth" else 0) + rows + teachers
 
 
 def count_adapters(model: ModelSection, rank: int) -> int:

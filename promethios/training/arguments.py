@@ -32,7 +32,7 @@ def training_arguments(training: TrainingSection, output_dir: Path, *, universal
         lr_scheduler_type=training.lr_scheduler,
         warmup_steps=training.warmup_ratio,  # below 1: a share of all steps
         weight_decay=training.weight_decay,
-        max_grad_norm=training.max_grad_norm,
+        max_grad_norm=0.0 if training.muon_learning_rate else training.max_grad_norm,
         adam_beta2=training.adam_beta2,
         optim="adamw_torch_fused",
         bf16=training.bf16,

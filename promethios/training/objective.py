@@ -1,6 +1,7 @@
 """What training minimises: language on the response, proper scoring rules on the scores, and counterfactual pairs.
 
-Beside it the domain probe learns the request's domain from states that it does not move.
+Beside it, where the request ends, the domain probe learns the request's domain from states that it does not move, and
+the request heads teach the model to know there what the text demands, before it has seen any telemetry.
 
 Every part is a mean in nats over what it applies to in the micro batch; a part that nothing in the batch applies to
 is 0 with a gradient of 0, so that all ranks run the same backward pass.
@@ -18,7 +19,7 @@ from torch.nn import functional
 from promethios.configs.run_config import LossWeights
 from promethios.ontology.decision import ESCALATE
 from promethios.telemetry.header import DECISIONS, NUM_BIAS, NUM_UNCERTAINTY
-from promethios.training.packing import RAISED, TWIN_KINDS
+from promethios.training.packing import IGNORED, RAISED, TWIN_KINDS
 
 _SPLIT: Final = [len(DECISIONS), 1, NUM_UNCERTAINTY, NUM_BIAS, 1]
 TOLERANCE: Final = {RAISED: 0.0, "stale": 0.5, "spoof": 0.0, "bias": 0.0}
@@ -33,11 +34,13 @@ def governance_losses(
     batch: Mapping[str, torch.Tensor],
     decision_loss: str = "soft_label",
     domains: torch.Tensor | None = None,
+    requests: torch.Tensor | None = None,
 ) -> dict[str, torch.Tensor]:
     """Return the unweighted parts of the loss; the keys are LossWeights' fields.
 
-    logits [R, vocab], scores [N + M, 18], domains [D, 32]: what the model gives at `logit_index`, `score_index` and
-    `domain_index` of a PackCollator batch; domains is None without a probe. decision_loss: a name of DECISION_LOSSES.
+    logits [R, vocab], scores [N + M, 18], domains [Q, 32], requests [Q, 3]: what the model gives at `logit_index`,
+    `score_index` and `request_index` of a PackCollator batch; domains is None without a probe, requests without request
+    heads. decision_loss: a name of DECISION_LOSSES.
     Cross-entropy against soft targets is a proper scoring rule: it is least where the model states the generator's true
     posterior.
     """
@@ -52,11 +55,15 @@ def governance_losses(
         **{name: _mean(_binary_loss(said, is_so) * weights) for name, said, is_so in binary_parts},
         **_counterfactual_losses(scores, batch["pairs"], batch["pair_kinds"]),
         "domain": scores.new_zeros(()) if domains is None else _domain_loss(domains, batch["domain_slots"]),
+        "request": (
+            scores.new_zeros(()) if requests is None else _mean(_binary_loss(requests.float(), batch["request_values"]))
+        ),
     }
 
 
 def _domain_loss(domains: torch.Tensor, slots: torch.Tensor) -> torch.Tensor:
-    return _mean(functional.cross_entropy(domains.float(), slots, reduction="none"))
+    losses = functional.cross_entropy(domains.float(), slots, reduction="none", ignore_index=IGNORED)
+    return losses.sum() / max(1, int((slots != IGNORED).sum()))
 
 
 def _binary_loss(logits: torch.Tensor, probabilities: torch.Tensor) -> torch.Tensor:

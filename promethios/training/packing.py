@@ -19,6 +19,7 @@ from promethios.data.draws import uniforms
 from promethios.data.example import Example
 from promethios.errors import ConfigError
 from promethios.model.encoding import EncodedExample, PromptEncoder
+from promethios.model.governance_sentinel_8b import REQUEST_READINGS
 from promethios.ontology.governance_ontology import load_ontology
 from promethios.telemetry.header import SCORE_NAMES
 
@@ -39,13 +40,16 @@ class Twin:
     kind: str
 
 
+UNKNOWN_REQUEST: Final = (math.nan,) * len(REQUEST_READINGS)
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """What an example teaches at its decision position; see `target_vector` for the order.
 
     values: None when the example itself teaches nothing and only the comparison with its twin does. review_cost: of
     its domain, as a share of review and miss cost together. weight: of the example in the loss; 1 on average.
-    domain_slot: the ontology's, for the domain probe; None when it teaches none.
+    domain_slot: the ontology's, for the domain probe; None when it teaches none. request_values: of REQUEST_READINGS.
     """
 
     encoded: EncodedExample
@@ -54,6 +58,7 @@ class Target:
     weight: float = 1.0
     twin: Twin | None = None
     domain_slot: int | None = None
+    request_values: tuple[float, ...] = UNKNOWN_REQUEST
 
     @property
     def num_tokens(self) -> int:
@@ -70,6 +75,12 @@ def target_vector(example: Example) -> list[float]:
 def reviewed_vector(example: Example) -> list[float]:
     """Return the 18 targets of a reviewed answer: its decision; what no reviewer judges is NaN and is not taught."""
     return [*example.soft_label, *[math.nan] * (len(SCORE_NAMES) - len(example.soft_label))]
+
+
+def request_vector(example: Example) -> tuple[float, ...]:
+    """Return what the text alone shows, in REQUEST_READINGS order; NaN for what is not known of it."""
+    values = (getattr(example, name) for name in REQUEST_READINGS)
+    return tuple(math.nan if value is None else value for value in values)
 
 
 def encode_targets(
@@ -102,7 +113,10 @@ def encode_targets(
         if review_weights is None:
             domain = domains.get(example.domain or "")
             slot = None if domain is None else domain.slot
-            targets.append(Target(encoded, target_vector(example), review_cost, domain_slot=slot))
+            request_values = request_vector(example)
+            targets.append(
+                Target(encoded, target_vector(example), review_cost, domain_slot=slot, request_values=request_values)
+            )
         else:
             targets.append(Target(encoded, reviewed_vector(example), review_cost, review_weights[index]))
     return targets
@@ -149,8 +163,9 @@ class PackCollator:
     input_ids, position_ids: [batch, sequence_length]. logit_index [R]: flattened positions whose next id is part of a
     response or a self-question; labels [R]: those ids; label_weights [R]. score_index [N + M]: flattened decision
     positions, the N that are taught first; targets [N, 18], review_costs [N], weights [N]. pairs [P, 2]: rows of
-    score_index of an example and of its twin; pair_kinds [P]: indices into TWIN_KINDS. domain_index [D]: flattened
-    positions of the requests' last ids; domain_slots [D]: of their domains.
+    score_index of an example and of its twin; pair_kinds [P]: indices into TWIN_KINDS. request_index [Q]: flattened
+    positions of the requests' last ids; domain_slots [Q]: of their domains, IGNORED where unknown; request_values
+    [Q, 3]: in REQUEST_READINGS order, NaN where unknown.
     """
 
     sequence_length: int
@@ -163,7 +178,7 @@ class PackCollator:
         label_weights = torch.tensor([self._padded(row.next_weights, 0.0) for row in rows]).flatten()
         logit_index = (labels != IGNORED).nonzero().squeeze(1)
         members = [member for row in rows for member in row.members]
-        domains = [place for row in rows for place in row.domains]
+        requests = [place for row in rows for place in row.requests]
         taught = [(target, position) for target, position, _ in members if target.values is not None]
         score_index = [position for _, position in taught]
         row_of = {position: row for row, position in enumerate(score_index)}
@@ -191,8 +206,14 @@ class PackCollator:
             "weights": torch.tensor([target.weight for target, _ in taught]),
             "pairs": torch.tensor(pairs, dtype=torch.long).reshape(-1, 2),
             "pair_kinds": torch.tensor(kinds, dtype=torch.long),
-            "domain_index": torch.tensor([position for position, _ in domains], dtype=torch.long),
-            "domain_slots": torch.tensor([slot for _, slot in domains], dtype=torch.long),
+            "request_index": torch.tensor([position for _, position in requests], dtype=torch.long),
+            "domain_slots": torch.tensor(
+                [IGNORED if target.domain_slot is None else target.domain_slot for target, _ in requests],
+                dtype=torch.long,
+            ),
+            "request_values": torch.tensor([target.request_values for target, _ in requests]).reshape(
+                -1, len(REQUEST_READINGS)
+            ),
         }
 
     def _padded(self, values: list[Number], padding: Number) -> list[Number]:
@@ -202,7 +223,7 @@ class PackCollator:
 class _Row:
     """One pack laid out: its ids and, for every target, where its decision and its twin's stand in the batch.
 
-    domains: where each request that teaches its domain ends, and the domain's slot.
+    requests: the targets that teach what their request's text shows, and where the request ends.
     """
 
     def __init__(self, targets: Sequence[Target], offset: int) -> None:
@@ -211,12 +232,12 @@ class _Row:
         self.next_ids: list[int] = []
         self.next_weights: list[float] = []
         self.members: list[tuple[Target, int, int]] = []
-        self.domains: list[tuple[int, int]] = []
+        self.requests: list[tuple[Target, int]] = []
         for target in targets:
             encoded = target.encoded
             decision = offset + len(self.ids) + encoded.decision_position
-            if target.domain_slot is not None:
-                self.domains.append((offset + len(self.ids) + encoded.request_position, target.domain_slot))
+            if target.domain_slot is not None or target.request_values is not UNKNOWN_REQUEST:
+                self.requests.append((target, offset + len(self.ids) + encoded.request_position))
             self._append(encoded.ids, encoded.language_positions, target.weight)
             if target.twin is not None:
                 self._append(target.twin.ids, (), 0.0)

@@ -58,10 +58,15 @@ class _ReplayMixin:
         loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)  # type: ignore[misc]
         if replayed is None:
             return loss
-        names = ("input_ids", "position_ids", "logit_index", "score_index", "domain_index")
+        names = ("input_ids", "position_ids", "logit_index", "score_index", "request_index")
         outputs = model(**{name: replayed[name] for name in names}, use_cache=False)
         losses = governance_losses(
-            outputs.logits, outputs.governance_scores, replayed, self.decision_loss, outputs.domain_logits
+            outputs.logits,
+            outputs.governance_scores,
+            replayed,
+            self.decision_loss,
+            outputs.domain_logits,
+            outputs.request_logits,
         )
         return loss + weighted_sum(losses, self.replay_weights)
 

@@ -22,6 +22,7 @@ from promethios.configs.run_config import LossWeights
 from promethios.errors import CheckpointError, TrainingError
 from promethios.model.folder import TRAINING_RUN
 from promethios.training.objective import governance_losses, weighted_sum
+from promethios.training.optimizer import muon_and_adamw
 
 # What a full disk, a file-size limit or a lost volume raises from Python, safetensors and torch.
 WRITE_ERRORS: Final = (OSError, SafetensorError, RuntimeError)
@@ -30,9 +31,9 @@ WRITE_ERRORS: Final = (OSError, SafetensorError, RuntimeError)
 class GovernanceTrainer(Trainer):
     """Trainer for PackCollator's batches.
 
-    decision_loss: a name of objective.DECISION_LOSSES. domain_moves_model: as in the configuration. facts: what every
-    checkpoint's manifest records about the run. saver: completes the checkpoints; used on the first process of each
-    node.
+    decision_loss: a name of objective.DECISION_LOSSES. domain_moves_model, muon_learning_rate: as in the configuration.
+    facts: what every checkpoint's manifest records about the run. saver: completes the checkpoints; used on the first
+    process of each node.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class GovernanceTrainer(Trainer):
         loss_weights: LossWeights,
         decision_loss: str = "soft_label",
         domain_moves_model: bool = False,
+        muon_learning_rate: float | None = None,
         facts: dict[str, Any],
         saver: CheckpointSaver,
         **kwargs: Any,
@@ -51,11 +53,21 @@ class GovernanceTrainer(Trainer):
         self.loss_weights = loss_weights
         self.decision_loss = decision_loss
         self.domain_moves_model = domain_moves_model
+        self.muon_learning_rate = muon_learning_rate
         self.facts = facts
         self.saver = saver
         self._stages_to: Path | None = None
         self._loss_sums: dict[str, torch.Tensor] = {}
         self._num_losses = 0
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """Return the optimizer: AdamW, or Muon and AdamW."""
+        if self.muon_learning_rate is not None:
+            model = self.model if model is None else model
+            decayed = self.get_decay_parameter_names(model)
+            self.optimizer = muon_and_adamw(model, self.args, self.muon_learning_rate, decayed)
+        optimizer: torch.optim.Optimizer = super().create_optimizer(model)  # which makes none where one is
+        return optimizer
 
     def compute_loss(
         self,
@@ -70,12 +82,17 @@ class GovernanceTrainer(Trainer):
             position_ids=inputs["position_ids"],
             logit_index=inputs["logit_index"],
             score_index=inputs["score_index"],
-            domain_index=inputs["domain_index"],
+            request_index=inputs["request_index"],
             domain_moves_model=self.domain_moves_model,
             use_cache=False,
         )
         losses = governance_losses(
-            outputs.logits, outputs.governance_scores, inputs, self.decision_loss, outputs.domain_logits
+            outputs.logits,
+            outputs.governance_scores,
+            inputs,
+            self.decision_loss,
+            outputs.domain_logits,
+            outputs.request_logits,
         )
         self.record(losses)
         self._num_losses += 1

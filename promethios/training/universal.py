@@ -49,8 +49,10 @@ def universal_checkpoint(checkpoint: Path, output_dir: Path) -> Path:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             ds_to_universal.main(arguments)
     except (ValueError, AssertionError, KeyError, FileNotFoundError) as error:
+        is_muon = isinstance(error, KeyError) and "exp_avg" in str(error)
+        reason = "DeepSpeed converts AdamW's states, not Muon's (training.muon_learning_rate)" if is_muon else error
         raise CheckpointError(
-            f"{checkpoint} cannot be resumed on another number of ranks: {str(error)[:200]}; "
+            f"{checkpoint} cannot be resumed on another number of ranks: {str(reason)[:200]}; "
             "resume it on as many as wrote it"
         ) from error
     (twin / "latest_universal").write_text(tag, encoding="utf-8")

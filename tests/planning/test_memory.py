@@ -83,7 +83,7 @@ def packed(config: RunConfig, responses: int) -> dict[str, torch.Tensor]:
         "position_ids": torch.arange(length // 3).repeat(3).expand(batch, -1),
         "logit_index": torch.arange(responses),
         "score_index": torch.arange(4),
-        "domain_index": torch.arange(4),
+        "request_index": torch.arange(4),
     }
 
 

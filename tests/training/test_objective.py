@@ -14,7 +14,7 @@ from promethios.training.objective import (
     governance_losses,
     weighted_sum,
 )
-from promethios.training.packing import RAISED, TWIN_KINDS
+from promethios.training.packing import IGNORED, RAISED, TWIN_KINDS
 
 LOGITS = torch.zeros(3, 7)
 POSTERIOR = torch.tensor([[0.5, 0.2, 0.0, 0.3]])
@@ -31,6 +31,7 @@ def batch(escalate: float = 1.0, rows: int = 1, weights: list[float] | None = No
         "pairs": torch.empty(0, 2, dtype=torch.long),
         "pair_kinds": torch.empty(0, dtype=torch.long),
         "domain_slots": torch.tensor([5] * rows, dtype=torch.long),
+        "request_values": torch.tensor([[0.5, 0.5, 1.0]] * rows).reshape(-1, 3),
     }
 
 
@@ -54,6 +55,29 @@ def test_uninformed_scores_cost_what_theory_says() -> None:
     assert losses["decision"].item() == pytest.approx(torch.log(torch.tensor(4.0)).item())
     for name in ("confidence", "uncertainty", "bias", "tool"):
         assert losses[name].item() == pytest.approx(torch.log(torch.tensor(2.0)).item())
+
+
+def test_what_a_text_shows_is_least_costly_when_it_is_stated_and_unknown_values_cost_nothing() -> None:
+    values = torch.tensor([[0.9, 0.5, 1.0], [0.2, float("nan"), float("nan")]])
+    shown = {**batch(rows=2), "request_values": values}
+
+    def cost(stated: torch.Tensor) -> float:
+        return governance_losses(LOGITS, torch.zeros(2, 18), shown, requests=stated)["request"].item()
+
+    truth = torch.logit(values.nan_to_num(0.5), eps=1e-6)
+    assert cost(truth) < cost(truth + 0.3)
+    other = truth.clone()
+    other[1, 1:] = 7.0
+    assert cost(other) == cost(truth)
+    assert governance_losses(LOGITS, torch.zeros(2, 18), shown)["request"].item() == 0.0
+
+
+def test_a_domain_that_nobody_knows_is_not_taught() -> None:
+    domains = torch.randn(2, 32, generator=torch.Generator().manual_seed(0))
+    half = {**batch(rows=2), "domain_slots": torch.tensor([5, IGNORED])}
+    alone = {**batch(rows=1), "domain_slots": torch.tensor([5])}
+    taught = governance_losses(LOGITS, torch.zeros(2, 18), half, domains=domains)["domain"]
+    assert torch.equal(taught, governance_losses(LOGITS, torch.zeros(1, 18), alone, domains=domains[:1])["domain"])
 
 
 @pytest.mark.parametrize("name", DECISION_LOSSES)
@@ -131,7 +155,8 @@ def test_a_batch_without_twins_or_without_lessons_has_a_gradient_of_zero_for_the
     (losses["monotonicity"] + losses["invariance"]).backward()
     assert scores.grad is not None and not scores.grad.any()
     nothing = {**batch(rows=0), "labels": torch.empty(0, dtype=torch.long), "label_weights": torch.empty(0)}
-    losses = governance_losses(torch.zeros(0, 7), scores[:0], nothing, domains=torch.zeros(0, 32, requires_grad=True))
+    read = {"domains": torch.zeros(0, 32, requires_grad=True), "requests": torch.zeros(0, 3, requires_grad=True)}
+    losses = governance_losses(torch.zeros(0, 7), scores[:0], nothing, **read)
     assert all(loss.item() == 0.0 and loss.requires_grad for name, loss in losses.items() if name != "language")
 
 

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+import pytest
 import torch
 
 from promethios.model.encoding import EncodedExample
-from promethios.training.packing import TWIN_KINDS, PackCollator, Target, Twin, pack
+from promethios.training.packing import IGNORED, TWIN_KINDS, PackCollator, Target, Twin, pack
 
 PAD = 0
 
@@ -43,8 +44,17 @@ def test_a_request_that_teaches_its_domain_does_so_at_its_last_id() -> None:
     taught = Target(EncodedExample([20, 21, 22, 23], 2, request_position=1), [0.5] * 18, domain_slot=6)
     batch = PackCollator(10, PAD)([[target(5), taught], [taught]])
     flat = batch["input_ids"].flatten()
-    assert flat[batch["domain_index"]].tolist() == [21, 21]
+    assert flat[batch["request_index"]].tolist() == [21, 21]
     assert batch["domain_slots"].tolist() == [6, 6]
+
+
+def test_a_request_teaches_what_its_text_shows_and_a_reviewed_answer_teaches_nothing_of_it() -> None:
+    shown = Target(EncodedExample([20, 21, 22, 23], 2, request_position=1), [0.5] * 18, request_values=(0.9, 0.5, 1.0))
+    reviewed = Target(EncodedExample([30, 31, 32, 33], 2, request_position=1), [0.5] * 18)
+    batch = PackCollator(10, PAD)([[shown, reviewed]])
+    assert batch["request_index"].tolist() == [1]
+    assert batch["request_values"].tolist() == [pytest.approx([0.9, 0.5, 1.0])]
+    assert batch["domain_slots"].tolist() == [IGNORED]
 
 
 def test_indices_run_over_the_flattened_batch() -> None:

@@ -28,8 +28,13 @@ TINY = TINY_MODEL | {
 }
 
 
-def start_training(data_dir: Path, output_dir: Path, *options: str, ranks: int, zero_stage: int = 3) -> Training:
-    settings = TINY | {"training.zero_stage": zero_stage}
+MUON, ADAMW = "1e-2", "null"
+
+
+def start_training(
+    data_dir: Path, output_dir: Path, *options: str, ranks: int, zero_stage: int = 3, muon: str = MUON
+) -> Training:
+    settings = TINY | {"training.zero_stage": zero_stage, "training.muon_learning_rate": muon}
     overrides = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
     words = ["--config", "nano", "--data_dir", data_dir, "--output_dir", output_dir, *overrides, *options]
     return Training(words, output_dir.with_suffix(".log"), ranks=ranks)
@@ -52,13 +57,13 @@ def wait_for_step(training: Training, output_dir: Path, step: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(small_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[int, int], Path]:
-    """Return the folder of a run from beginning to end, by number of ranks and ZeRO stage, which choose the weights."""
+def uninterrupted(small_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Return the folder of a run from beginning to end, by number of ranks, ZeRO stage and optimizer."""
 
     @cache
-    def run(ranks: int, zero_stage: int) -> Path:
+    def run(ranks: int, zero_stage: int, muon: str = MUON) -> Path:
         output_dir = tmp_path_factory.mktemp("uninterrupted") / "run"
-        training = start_training(small_dataset, output_dir, ranks=ranks, zero_stage=zero_stage)
+        training = start_training(small_dataset, output_dir, ranks=ranks, zero_stage=zero_stage, muon=muon)
         assert training.end() == 0, training.output
         return output_dir
 
@@ -66,14 +71,14 @@ def uninterrupted(small_dataset: Path, tmp_path_factory: pytest.TempPathFactory)
 
 
 def test_a_model_sharded_from_the_start_is_initialised_like_any_other(
-    uninterrupted: Callable[[int, int], Path],
+    uninterrupted: Callable[..., Path],
 ) -> None:
     first = json.loads((uninterrupted(2, 3) / "logs" / "metrics.jsonl").read_text().splitlines()[0])
     assert first["loss_language"] == pytest.approx(math.log(int(TINY["model.vocab_size"])), abs=0.5)
     assert first["loss_decision"] == pytest.approx(math.log(4), abs=1e-2)
 
 
-def test_a_run_learns_and_leaves_a_whole_model_folder(uninterrupted: Callable[[int, int], Path]) -> None:
+def test_a_run_learns_and_leaves_a_whole_model_folder(uninterrupted: Callable[..., Path]) -> None:
     from promethios.model.folder import check_model_folder, weights_sha256
 
     folder = uninterrupted(2, 3)
@@ -87,33 +92,34 @@ def test_a_run_learns_and_leaves_a_whole_model_folder(uninterrupted: Callable[[i
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "zero_stage", "tolerance"),
+    ("before", "after", "zero_stage", "muon", "tolerance"),
     [
         # bf16 sums in another order after loading; equal runs differ by less than this.
-        (2, 2, 3, 5e-3),
+        (2, 2, 3, MUON, 5e-3),
         # bf16 gradients are summed over another number of ranks.
-        (2, 1, 0, 1e-2),
-        (2, 1, 1, 1e-2),
-        (1, 2, 3, 1e-2),
+        (2, 1, 0, MUON, 1e-2),
+        (2, 1, 1, ADAMW, 1e-2),
+        (1, 2, 3, ADAMW, 1e-2),
     ],
 )
 def test_a_run_killed_in_the_middle_and_resumed_has_the_loss_curve_of_an_uninterrupted_one(
-    uninterrupted: Callable[[int, int], Path],
+    uninterrupted: Callable[..., Path],
     small_dataset: Path,
     tmp_path: Path,
     before: int,
     after: int,
     zero_stage: int,
+    muon: str,
     tolerance: float,
 ) -> None:
-    killed = start_training(small_dataset, tmp_path / "run", ranks=before, zero_stage=zero_stage)
+    killed = start_training(small_dataset, tmp_path / "run", ranks=before, zero_stage=zero_stage, muon=muon)
     wait_for_step(killed, tmp_path / "run", 6)
     killed.kill()
     assert max(losses(tmp_path / "run")) < STEPS
-    resumed = start_training(small_dataset, tmp_path / "run", ranks=after, zero_stage=zero_stage)
+    resumed = start_training(small_dataset, tmp_path / "run", ranks=after, zero_stage=zero_stage, muon=muon)
     assert resumed.end() == 0, resumed.output
     assert "resuming from" in resumed.output
-    expected, found = losses(uninterrupted(before, zero_stage)), losses(tmp_path / "run")
+    expected, found = losses(uninterrupted(before, zero_stage, muon)), losses(tmp_path / "run")
     assert found.keys() == expected.keys()
     for step, loss in expected.items():
         assert found[step] == pytest.approx(loss, abs=tolerance), f"step {step}"
@@ -128,6 +134,17 @@ def test_ranks_that_cannot_have_as_many_sequences_a_step_are_refused(small_datas
     assert refused.end() != 0
     says = "is of 1 ranks with 1 sequences a step; 2 ranks with training.batch_size 1 cannot have as many"
     assert says in refused.output
+
+
+def test_sharded_states_of_muon_are_refused_on_another_number_of_ranks(small_dataset: Path, tmp_path: Path) -> None:
+    options = ("--set", "training.max_steps=4")
+    finished = start_training(small_dataset, tmp_path / "run", *options, ranks=1)
+    assert finished.end() == 0, finished.output
+    (tmp_path / "run" / "training_run.json").unlink()
+    refused = start_training(small_dataset, tmp_path / "run", *options, ranks=2)
+    assert refused.end() != 0
+    assert "another number of ranks: DeepSpeed converts AdamW's states, not Muon's" in refused.output
+    assert "resume it on as many as wrote it" in refused.output
 
 
 def test_a_signal_saves_a_checkpoint_and_ends_with_the_signals_exit_code(small_dataset: Path, tmp_path: Path) -> None:
