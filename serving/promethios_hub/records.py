@@ -1,4 +1,4 @@
-"""The bodies that engines and reviewers send: unknown keys, wrong types and values are refused with their place."""
+"""The bodies that engines and reviewers send: wrong types and values, and people's unknown keys, are refused."""
 
 from __future__ import annotations
 
@@ -35,6 +35,16 @@ class Strict(BaseModel):
             if isinstance(text, str) and ("\0" in text or (not text.isprintable() and _has_surrogate(text))):
                 raise ValueError(f"{key} holds a character that cannot be stored (NUL or half a surrogate pair)")
         return content
+
+
+class FromEngine(Strict):
+    """A body that an engine sends.
+
+    In an upgrade the engine may be newer than the hub. What the hub does not know yet is left out: refused, the review
+    would be lost.
+    """
+
+    model_config = ConfigDict(extra="ignore", strict=True)
 
 
 class Message(Strict):
@@ -95,7 +105,7 @@ class Principle(Strict):
     weight: Probability
 
 
-class Record(Strict):
+class Record(FromEngine):
     """One answer for a person to look at; the first keys are those of promethios/data/feedback_records.py."""
 
     id: Id

@@ -50,7 +50,6 @@ def test_a_batch_may_hold_both_records_of_an_answer(hub: TestClient) -> None:
     [
         ({"decision": "maybe"}, "reviews.1.decision"),
         ({"probability": 1.5}, "reviews.1.probability"),
-        ({"surprise": 1}, "reviews.1.surprise"),
         ({"time": "yesterday"}, "reviews.1.time"),
         ({"messages": []}, "reviews.1.messages"),
         ({"governance": {"state": {"mood": 7}, "domain": None}}, "reviews.1.governance.state"),
@@ -64,6 +63,11 @@ def test_a_wrong_record_refuses_the_batch_and_its_place_is_named(
     assert reply.status_code == 400
     assert reply.json()["error"]["param"].startswith(place)
     assert hub.get("/v1/reviews").json()["data"] == []
+
+
+def test_a_review_of_a_newer_engine_is_taken_without_what_the_hub_does_not_know(hub: TestClient) -> None:
+    assert send(hub, review_record(1, from_the_future={"any": "thing"})) == {"accepted": 1, "merged": 0}
+    assert "from_the_future" not in hub.get("/v1/reviews/gov-000000000001").json()
 
 
 def test_reviews_come_in_the_order_of_their_arrival_page_by_page(hub: TestClient) -> None:

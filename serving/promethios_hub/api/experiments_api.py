@@ -11,7 +11,7 @@ from pydantic import AwareDatetime, Field, model_validator
 from promethios_hub.api.callers import Admin, Engine, User, require_tenant
 from promethios_hub.experiments.report import experiment_report, plain
 from promethios_hub.experiments.store import ExperimentStore
-from promethios_hub.records import DecisionName, Id, Strict
+from promethios_hub.records import DecisionName, FromEngine, Id, Strict
 from promethios_hub.records import Name as TenantName
 
 router = APIRouter(prefix="/v1", tags=["experiments"])
@@ -41,7 +41,7 @@ class NewExperiment(Strict):
         return self
 
 
-class Outcome(Strict):
+class Outcome(FromEngine):
     """What one arm did with one request. unit: hash of tenant and session. Null is what nobody knows."""
 
     id: Id
