@@ -24,7 +24,7 @@ import os
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, suppress
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -56,6 +56,8 @@ from promethios_serving.wrapped.experiment import Arm, Experiment, read_experime
 from promethios_serving.wrapped.experiment_routing import ExperimentRouting, Report
 from promethios_serving.wrapped.governed_chat import GovernedChat
 from promethios_serving.wrapped.upstream import UPSTREAM, Upstream, UpstreamAddress, open_session
+
+CHAT: Final = "/v1/chat/completions"
 
 
 class WrappedServer:
@@ -93,12 +95,12 @@ class WrappedServer:
 
     async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
         method, path = scope["method"], scope["path"]
-        if method == "POST" and path == "/v1/chat/completions":
+        if method == "POST" and path == CHAT:
             return await self._chat(scope, receive, send)
         page = self._pages.get(path) if method in ("GET", "HEAD") else None
         try:
             if page is None:
-                message = f"{method} {path} is closed: only governed routes answer"
+                message = f"{method} {path} is not governed in wrapped mode, so it is closed; ask POST {CHAT}"
                 raise RequestRefused(HTTPStatus.NOT_FOUND, "closed_route", message)
             content_type, body = await page()
         except RequestRefused as refusal:

@@ -472,6 +472,7 @@ def test_every_other_route_is_closed(wrapped: Wrapped, upstream: MockUpstream, m
     with wrapped() as client:
         response = client.request(method, f"{client.base_url}{path}".replace("/" + path, path), json=chat())
     assert (response.status_code, error_of(response)["code"]) == (404, "closed_route")
+    assert error_of(response)["message"].endswith("ask POST /v1/chat/completions")
     assert upstream.exchanges == []
 
 
