@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -16,6 +17,7 @@ from promethios.data.causes import (
     UNDERSPECIFIED,
     TextCauses,
     demand,
+    demanded_competence,
     difficulty_demand,
 )
 from promethios.ontology.governance_ontology import Ontology
@@ -83,6 +85,13 @@ def test_tool_states_occur_as_often_as_their_weights_say() -> None:
 
 def test_a_domain_that_requires_more_trust_demands_more_competence() -> None:
     assert demand(PLAIN, 0.8) > demand(PLAIN, 0.5)
+
+
+def test_demanded_competence_is_a_share_that_rises_with_the_demand() -> None:
+    harder = replace(PLAIN, difficulty=2, uncertainty=(0,))
+    plain, demanding = demanded_competence(PLAIN, 0.7), demanded_competence(harder, 0.7)
+    assert 0 < plain < demanding < 1
+    assert demanding == pytest.approx(1 / (1 + math.exp(-demand(harder, 0.7) / 100)), abs=5e-4)
 
 
 def test_stakes_and_affect_together_demand_more_than_their_sum() -> None:
