@@ -101,7 +101,8 @@ def parameter_bytes(training: TrainingSection) -> int:
 def optimizer_bytes(training: TrainingSection) -> int:
     """Return the bytes of optimizer state of one parameter: AdamW's two moments, and the fp32 master weight.
 
-    What Muon trains has one moment, and is counted as if it had two. Plain fp32 without ZeRO needs no master weight; with ZeRO DeepSpeed keeps one all the same.
+    What Muon trains has one moment, and is counted as if it had two. Plain fp32 without ZeRO needs no master weight;
+    with ZeRO DeepSpeed keeps one all the same.
     """
     needs_master = parameter_bytes(training) < FP32 or training.zero_stage > 0
     return ADAM_BYTES + (FP32 if needs_master else 0)
