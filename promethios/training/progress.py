@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import distributed
@@ -18,6 +18,9 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from promethios.checkpoint.attempts import record_resumption
 from promethios.training.metrics import TrainingMetrics
+
+
+METRICS_FILE: Final = "metrics.jsonl"
 
 
 class ProgressLog(TrainerCallback):
@@ -38,6 +41,7 @@ class ProgressLog(TrainerCallback):
         if not state.is_world_process_zero:
             return
         self.log_dir.mkdir(parents=True, exist_ok=True)
+        _drop_half_a_line(self.log_dir / METRICS_FILE)
         self.file = self.log_dir / time.strftime("training_%Y%m%d-%H%M%S.log")
         self.started, self.first_step = time.monotonic(), state.global_step
         if sys.stderr.isatty():
@@ -70,13 +74,22 @@ class ProgressLog(TrainerCallback):
             sys.stderr.write(line + "\n")
         with self.file.open("a", encoding="utf-8") as stream:
             stream.write(line + "\n")
-        with (self.log_dir / "metrics.jsonl").open("a", encoding="utf-8") as stream:
+        with (self.log_dir / METRICS_FILE).open("a", encoding="utf-8") as stream:
             stream.write(json.dumps({"step": state.global_step, **logs}) + "\n")
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Close the bar."""
         if self.bar is not None:
             self.bar.close()
+
+
+def _drop_half_a_line(path: Path) -> None:
+    """Cut what a kill or a full disk left of a last line, or the next line would join it."""
+    if path.exists():
+        written = path.read_bytes()
+        whole = written[: written.rfind(b"\n") + 1]
+        if whole != written:
+            path.write_bytes(whole)
 
 
 class MetricsCallback(TrainerCallback):

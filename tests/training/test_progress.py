@@ -138,3 +138,14 @@ def test_a_progress_line_can_be_read_by_what_follows_a_run(clock: Clock, tmp_pat
     assert log.read_text() == (
         "step 1/8  loss 2.0000  language 1.5000  decision 0.5000  lr 1.00e-03  250 tokens/s  ETA 14 s\n"
     )
+
+
+def test_half_a_line_that_a_kill_left_is_cut_before_training_goes_on(tmp_path: Path) -> None:
+    written = tmp_path / "logs" / "metrics.jsonl"
+    written.parent.mkdir()
+    written.write_text('{"step": 1, "loss": 3.0}\n{"step": 2, "lo', encoding="utf-8")
+    training = Training(tmp_path, step=1)
+    training.tell("on_train_begin")
+    training.step()
+    training.log()
+    assert [json.loads(line)["step"] for line in written.read_text().splitlines()] == [1, 2]
