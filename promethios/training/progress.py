@@ -19,7 +19,6 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from promethios.checkpoint.attempts import record_resumption
 from promethios.training.metrics import TrainingMetrics
 
-
 METRICS_FILE: Final = "metrics.jsonl"
 
 
