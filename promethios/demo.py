@@ -46,9 +46,9 @@ STATES: Final[dict[str, dict[str, float | str]]] = {
 }
 READY_SECONDS: Final = 600
 GATE_FAILED: Final = 1
-EXAMPLES: Final = "20000"
+EXAMPLES: Final = "10000"
 EPOCHS: Final = "1"
-"""Enough to see the loop work; `make train-full` takes three times as many. New examples teach more than old ones."""
+"""Enough to see the loop work; `make train-full` takes many more. New examples teach more than old ones."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
