@@ -50,6 +50,8 @@ class Plan:
         return family.items if self.items is None else family.items[self.items :: ITEM_SHARES]
 
 
+TEXT_TWINS_SHARE: Final = 0.05
+"""Pairs for each training example: as many as a training uses up (half of counterfactual_share 0.15), and more."""
 PLANS: Final = {
     "train": Plan("train", FULL_TRAIN, 10, values="seen"),
     "validation": Plan("evaluation", 1_000, 50, items=0),
@@ -84,7 +86,8 @@ def sizes_for(num_train: int) -> dict[str, int]:
         size = max(plan.least, round(plan.size * share / QUOTA_STEP) * QUOTA_STEP)
         num_domains = len({family.domain for family in families_for(plan.use)}) if plan.per_domain else 1
         sizes[name] = size * num_domains
-    return sizes | {"train": num_train}
+    pairs = round(num_train * TEXT_TWINS_SHARE / QUOTA_STEP) * QUOTA_STEP
+    return sizes | {"train": num_train, "train_pairs": max(sizes["train_pairs"], pairs)}
 
 
 def open_split(name: str, seed: int, ontology: Ontology, *, kind: str | None = None) -> Split:

@@ -48,10 +48,10 @@ def test_a_full_dataset_has_the_sizes_of_the_design(dataset: Mapping[str, list[E
     }
 
 
-def test_with_fewer_training_examples_the_rest_shrinks_and_with_more_it_stays() -> None:
+def test_with_fewer_training_examples_the_rest_shrinks_and_with_more_only_the_pairs_to_train_on_grow() -> None:
     full, small, large, tiny = (sizes_for(count) for count in (10_000, 2_000, 50_000, 10))
     assert small == {**{name: size // 5 for name, size in full.items()}, "train": 2_000}
-    assert large == {**full, "train": 50_000}
+    assert large == {**full, "train": 50_000, "train_pairs": 2_500}
     assert tiny == {name: plan.least * (8 if plan.per_domain else 1) for name, plan in PLANS.items()}
 
 
