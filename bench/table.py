@@ -102,7 +102,7 @@ def _speed() -> list[tuple[str, str, str]]:
     rates = training["tokens_per_second"]
     serving, serving_command = _read("serving")
     short, long = (serving["latency_ms"][f"concurrency_1_tokens_{n}"] for n in (1, 64))
-    busy = serving["latency_ms"]["concurrency_8_tokens_64"]
+    busy, wrapper = serving["latency_ms"]["concurrency_8_tokens_64"], serving["without_gate_ms"]["added"]
     return [
         (
             "Train nano: tokens a second, one process",
@@ -122,6 +122,12 @@ def _speed() -> list[tuple[str, str, str]]:
             serving_command,
         ),
         ("- 64 tokens, 8 clients", f"{busy['added_ms']:.0f} ms ({busy['ratio']:.2f}x)", serving_command),
+        (
+            "- throughput, 64 tokens: 1 client / 8 clients",
+            f"{long['throughput_ratio']:.2f} / {busy['throughput_ratio']:.2f} of plain vLLM's",
+            serving_command,
+        ),
+        ("- all but the gate", f"{wrapper['p50']:.2f} ms (p99 {wrapper['p99']:.2f})", serving_command),
     ]
 
 
