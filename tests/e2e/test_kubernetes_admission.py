@@ -36,12 +36,19 @@ def test_an_overlay_is_admitted_under_restricted_and_all_its_pods_get_a_node(
     with jobs.applied(light_cluster, MANIFESTS / "overlays" / overlay):
         labels = light_cluster.get("namespace", NAMESPACE)["metadata"]["labels"]
         assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+        # A job is Running as soon as its master is: the other pods' nodes are waited for by themselves.
+        light_cluster.wait(
+            lambda: (
+                len(nodes := [pod["spec"]["nodeName"] for pod in jobs.pods(light_cluster)]) == len(expected)
+                and all(node.startswith("gpu-") for node in nodes)
+            ),
+            "every pod has one of the simulated nodes",
+            explain=lambda: jobs.events(light_cluster),
+        )
         light_cluster.wait(
             lambda: jobs.condition(light_cluster, "Running"), "the job runs", explain=lambda: jobs.events(light_cluster)
         )
         found = jobs.pods(light_cluster)
-        assert len(found) == len(expected)
-        assert all(pod["spec"]["nodeName"].startswith("gpu-") for pod in found)
         gpus = "0" if overlay.startswith("cpu") else "8"
         limits = [pod["spec"]["containers"][0]["resources"]["limits"].get(GPUS, "0") for pod in found]
         assert limits == [gpus] * len(expected)
