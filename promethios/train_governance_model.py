@@ -201,6 +201,7 @@ def _train(
     from promethios.training.arguments import training_arguments
     from promethios.training.counterfactuals import add_counterfactuals
     from promethios.training.first_rank import on_first_rank
+    from promethios.training.headers import draw_headers
     from promethios.training.metrics import flops_per_sequence
     from promethios.training.new_model import prepare_backbone
     from promethios.training.packing import PackedDataset, encode_targets
@@ -228,6 +229,10 @@ def _train(
         share=training.counterfactual_share,
         sequence_length=training.sequence_length,
         seed=training.seed,
+    )
+    example_tokens = sum(len(target.encoded.ids) for target in targets if target.values is not None)
+    targets += draw_headers(
+        encoder, data.examples, num_tokens=training.header_share * example_tokens, seed=training.seed
     )
     targets += encode_targets(encoder, data.reviewed, training.sequence_length, data.review_weights)
     dataset = PackedDataset(targets, training.sequence_length)

@@ -73,7 +73,7 @@ class LossWeights:
     `language` covers the response only, `monotonicity` and `invariance` counterfactual twins. `domain` moves the domain
     probe alone, unless training.domain_moves_model; AdamW trains that the same at any weight, and a small one keeps its
     gradient out of the norm that is clipped, so that nothing else trains differently. `request`: what the text alone
-    shows, read where it ends.
+    shows, read where it ends; `telemetry`: what the telemetry alone shows, read where the header ends.
     """
 
     language: float = 1.0
@@ -86,6 +86,7 @@ class LossWeights:
     invariance: float = 0.05
     domain: float = 0.01
     request: float = 0.3
+    telemetry: float = 0.3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +126,8 @@ class TrainingSection:
     muon_learning_rate: Muon trains the matrices of the layers at this rate and AdamW the rest at learning_rate; nothing
     is clipped then, for the size of a step does not hang on the gradient's. Absent: AdamW trains everything.
     decision_loss: soft_label (cross-entropy to the posterior) or defer (cost-sensitive). counterfactual_share: tokens
-    that counterfactual twins add, as a share of the training tokens; 0 for none. self_question_share: of the examples,
+    that counterfactual twins add, as a share of the training tokens; 0 for none. header_share: the share that headers
+    alone add, of telemetry drawn anew, from which the model learns to read it. self_question_share: of the examples,
     which hold their self-questions as hidden rounds. domain_moves_model: the domain probe's loss trains the states that
     it reads, too. A pretrained backbone's say what a text is about; a small model from scratch has to learn it.
     """
@@ -155,6 +157,7 @@ class TrainingSection:
     seed: int = 42
     decision_loss: str = "soft_label"
     counterfactual_share: float = 0.15
+    header_share: float = 0.1
     self_question_share: float = 0.3
     domain_moves_model: bool = False
     stages: list[Stage] | None = None
@@ -406,7 +409,7 @@ def _training_problems(config: RunConfig) -> typing.Iterator[tuple[str, str]]:
 def _objective_problems(training: TrainingSection) -> typing.Iterator[tuple[str, str]]:
     if training.decision_loss not in ("soft_label", "defer"):
         yield "training.decision_loss", f"is {training.decision_loss!r}, allowed are soft_label, defer"
-    for name in ("counterfactual_share", "self_question_share"):
+    for name in ("counterfactual_share", "header_share", "self_question_share"):
         if not 0 <= getattr(training, name) <= 1:
             yield f"training.{name}", f"is {getattr(training, name)}, it must be from 0 to 1"
     for item in dataclasses.fields(training.loss_weights):

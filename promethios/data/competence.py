@@ -31,6 +31,7 @@ from promethios.telemetry.state import (
     PIPELINE_DECISIONS,
     GovernanceState,
     Reading,
+    stale_level,
 )
 
 NAMES: Final = tuple(channel.name for channel in CHANNELS)
@@ -69,6 +70,8 @@ LOW_ATTEST_PERCENT: Final = 2
 """How often sound telemetry looks bad all the same."""
 LEVEL_WEIGHTS: Final = (4, 3, 2, 1)
 """Stale levels 1 to 4 of a stale reading."""
+LEVELS: Final = (0, 50, 100, 150, 200)
+"""Competence in centilogits, in the range of what requests demand: where training asks how likely there is more."""
 OUTCOME_NOISE: Final = 0.01
 """How often the expert does the other thing."""
 
@@ -101,6 +104,8 @@ ATTEST: Final = integer_weights(np.array([_logit_normal(*ATTEST_GOOD), _logit_no
 INTENSITY_OF_AFFECT: Final = integer_weights(np.array([_logit_normal(*of_affect) for of_affect in INTENSITY]))
 EMOTION: Final = np.array(EMOTION_WEIGHTS, dtype=np.int64)
 
+POSTERIOR_BLOCK: Final = 2048
+"""Requests whose posteriors are in memory at once."""
 DRAW_COLUMNS: Final = 5 + 4 * len(CHANNELS)
 """Uniform numbers that one draw of telemetry takes."""
 
@@ -117,6 +122,23 @@ class Telemetry:
     levels: IntArray
     ages: IntArray
     absent: BoolArray
+
+    @classmethod
+    def of(cls, states: Sequence[GovernanceState | None]) -> Telemetry:
+        """Return the telemetry of these states; the inverse of `state`."""
+        values = np.full((len(states), len(NAMES)), MISSING, dtype=np.int64)
+        levels = np.zeros_like(values)
+        ages = np.zeros_like(values)
+        for row, state in enumerate(states):
+            for column, (channel, reading) in enumerate(state or ()):
+                if reading is not None:
+                    values[row, column] = (
+                        channel.values.index(reading.value)
+                        if isinstance(reading.value, str)
+                        else round(reading.value * NUMBER_STEPS)
+                    )
+                    levels[row, column], ages[row, column] = stale_level(channel, reading), int(reading.age_s)
+        return cls(values, levels, ages, np.array([state is None for state in states], dtype=np.bool_))
 
     def __len__(self) -> int:
         return len(self.absent)
@@ -240,6 +262,17 @@ def probability_below(posterior_of_k: FloatArray, demands: IntArray) -> FloatArr
     """Return P(k < demand), [n] for demands [n]."""
     cumulative = np.concatenate([np.zeros((len(posterior_of_k), 1)), np.cumsum(posterior_of_k, axis=1)], axis=1)
     return np.asarray(cumulative[np.arange(len(demands)), np.searchsorted(GRID, demands, side="left")])
+
+
+def levels_reached(telemetry: Telemetry) -> FloatArray:
+    """Return P(competence is at least each of LEVELS), [n, levels], of what the telemetry alone shows."""
+    reached = np.empty((len(telemetry), len(LEVELS)))
+    for start in range(0, len(telemetry), POSTERIOR_BLOCK):
+        rows = slice(start, start + POSTERIOR_BLOCK)
+        of_k = posterior(telemetry[rows])
+        for column, level in enumerate(LEVELS):
+            reached[rows, column] = 1.0 - probability_below(of_k, np.full(len(of_k), level))
+    return reached.clip(0.0, 1.0)
 
 
 def outcome_probability(below: FloatArray) -> FloatArray:

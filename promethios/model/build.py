@@ -49,7 +49,7 @@ def sentinel_config(section: ModelSection, tokenizer: PreTrainedTokenizerFast | 
         value_function=section.value_embedding == "smooth",
         reserved_rows=section.from_pretrained is not None,
         domain_probe=True,
-        request_heads=True,
+        teachers=True,
         architectures=["PromethiosForCausalLM"],
         **ids,
     )
@@ -61,7 +61,7 @@ def count_parameters(section: ModelSection) -> dict[str, int]:
     Counted in the exported form, without the parameters that only training has.
     """
     config = sentinel_config(section)
-    config.value_function = config.reserved_rows = config.request_heads = False
+    config.value_function = config.reserved_rows = config.teachers = False
     with torch.device("meta"):
         model = PromethiosForCausalLM(config)
     counts = {name: parameter.numel() for name, parameter in model.named_parameters()}

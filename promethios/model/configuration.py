@@ -28,7 +28,8 @@ class PromethiosConfig(LlamaConfig):
         rows must not move); False in a saved folder, too.
     domain_probe: the model has a probe for the domain of a request that names none. Folders made before there was one
         have none and stay valid.
-    request_heads: heads that teach what a text alone shows (training form); False in a saved folder, too.
+    teachers: heads that teach what a text alone and what telemetry alone shows (training form); False in a saved
+        folder, too.
     """
 
     model_type = "promethios"
@@ -47,7 +48,7 @@ class PromethiosConfig(LlamaConfig):
     value_function: bool = False
     reserved_rows: bool = False
     domain_probe: bool = False
-    request_heads: bool = False
+    teachers: bool = False
 
     def __post_init__(self, **kwargs: object) -> None:
         depth = self.num_hidden_layers

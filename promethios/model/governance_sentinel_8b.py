@@ -46,13 +46,15 @@ from promethios.telemetry.state import NUMBER_STEPS
 
 REQUEST_READINGS: Final = ("demand", "difficulty", "affect")
 """What the request heads learn to read from a text alone, each in [0, 1]: fields of an example."""
+NUM_LEVELS: Final = 5
+"""Levels of competence that the telemetry heads are asked about: `promethios.data.competence.LEVELS`."""
 VALUE_FUNCTION: Final = "value_function.st"
 """Beside the weights of a stage that another may follow: the function as such, from which the next one goes on. Tensors
 in safetensors' format, under a name that loaders of weights pass over."""
-NEW_PARAMETERS: Final = ("governance", "domain_probe.", "request_heads.", "value_embedding.", "reserved_rows.")
-"""Parts of the names of the parameters that a plain Llama does not have."""
-TRAINING_ONLY: Final = ("value_embedding.", "reserved_rows.", "request_heads.")
+TRAINING_ONLY: Final = ("value_embedding.", "reserved_rows.", "request_heads.", "telemetry_heads.")
 """Beginnings of the names of the parameters that a saved folder does not have."""
+NEW_PARAMETERS: Final = ("governance", "domain_probe.", *TRAINING_ONLY)
+"""Parts of the names of the parameters that a plain Llama does not have."""
 SCORE_OFFSET: Final = 100.0
 UNREACHABLE: Final = -1e4
 NUM_FRAMEWORKS: Final = len(FRAMEWORKS)
@@ -196,6 +198,17 @@ class RequestHeads(LinearReadout):
 
     def __init__(self, config: PromethiosConfig) -> None:
         super().__init__(config.hidden_size, len(REQUEST_READINGS))
+
+
+class TelemetryHeads(LinearReadout):
+    """What the telemetry alone shows, read where the header ends: [..., hidden] -> [..., 5].
+
+    Logits of the probabilities that competence reaches each level, in fp32. A teacher like RequestHeads, and for the
+    other side of the decision.
+    """
+
+    def __init__(self, config: PromethiosConfig) -> None:
+        super().__init__(config.hidden_size, NUM_LEVELS)
 
 
 def unreachable_reserved_columns(logits: torch.Tensor, reserved: ReservedIds) -> torch.Tensor:
@@ -356,13 +369,15 @@ class PromethiosOutput(ModelOutput):
     logits: fp32 [batch, time, vocab], or [positions, vocab] when `logit_index` was given.
     governance_scores: fp32 [batch, time, 18] in SCORE_NAMES order, or [positions, 18] when `score_index` was given.
     domain_logits: fp32 [batch, time, 32], or [positions, 32] when `request_index` was given; None without a probe.
-    request_logits: fp32 [positions, 3] in REQUEST_READINGS order; None without `request_index` or request heads.
+    request_logits: fp32 [positions, 3] in REQUEST_READINGS order; None without `request_index` or teachers.
+    telemetry_logits: fp32 [positions, 5] by level of competence; None without `telemetry_index` or teachers.
     """
 
     logits: torch.Tensor | None = None
     governance_scores: torch.Tensor | None = None
     domain_logits: torch.Tensor | None = None
     request_logits: torch.Tensor | None = None
+    telemetry_logits: torch.Tensor | None = None
     past_key_values: Any = None
     hidden_states: tuple[torch.Tensor, ...] | None = None
     attentions: tuple[torch.Tensor, ...] | None = None
@@ -382,7 +397,8 @@ class PromethiosForCausalLM(PromethiosPreTrainedModel, GenerationMixin):
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.governance_heads = GovernanceHeads(config)
         self.domain_probe = DomainProbe(config) if config.domain_probe else None
-        self.request_heads = RequestHeads(config) if config.request_heads else None
+        self.request_heads = RequestHeads(config) if config.teachers else None
+        self.telemetry_heads = TelemetryHeads(config) if config.teachers else None
         self.value_embedding = ValueEmbedding(config.hidden_size) if config.value_function else None
         self.reserved_rows = nn.Embedding(len(RESERVED_TOKENS), config.hidden_size) if config.reserved_rows else None
         self.reserved = ReservedIds(config.first_reserved_id)
@@ -415,15 +431,17 @@ class PromethiosForCausalLM(PromethiosPreTrainedModel, GenerationMixin):
         logit_index: torch.Tensor | None = None,
         score_index: torch.Tensor | None = None,
         request_index: torch.Tensor | None = None,
+        telemetry_index: torch.Tensor | None = None,
         domain_moves_model: bool = False,
         **kwargs: Any,
     ) -> PromethiosOutput:
         """Run the model; see PromethiosOutput for shapes.
 
         Packed sequences: leave attention_mask out and let position_ids restart at 0 with each sequence.
-        logit_index, score_index, request_index: positions in the flattened [batch * time] at which logits, scores, and
-        the logits of probe and request heads are wanted; training asks only for the response, the decision positions
-        and the requests' last ids, which saves most of the vocabulary's cost.
+        logit_index, score_index, request_index, telemetry_index: positions in the flattened [batch * time] at which
+        logits, scores, the logits of probe and request heads, and those of the telemetry heads are wanted; training
+        asks only for the response, the decision positions, the requests' and the headers' last ids, which saves most of
+        the vocabulary's cost.
         domain_moves_model: the probe's gradient reaches what it reads; otherwise the rest of the model trains as if
         there were no probe.
         """
@@ -447,6 +465,8 @@ class PromethiosForCausalLM(PromethiosPreTrainedModel, GenerationMixin):
         scores = self.governance_heads(at_scores)
         heads = None if request_index is None else self.request_heads
         requests = None if heads is None else heads(at_requests)
+        readers = None if telemetry_index is None else self.telemetry_heads
+        telemetry = None if readers is None else readers(hidden.flatten(0, 1)[telemetry_index])
         if not domain_moves_model:
             at_requests = at_requests.detach()
         domains = None if self.domain_probe is None else self.domain_probe(at_requests)
@@ -460,6 +480,7 @@ class PromethiosForCausalLM(PromethiosPreTrainedModel, GenerationMixin):
             governance_scores=scores,
             domain_logits=domains,
             request_logits=requests,
+            telemetry_logits=telemetry,
             past_key_values=outputs.past_key_values,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
@@ -485,12 +506,12 @@ class PromethiosForCausalLM(PromethiosPreTrainedModel, GenerationMixin):
         if self.config.tie_word_embeddings:
             state["lm_head.weight"] = table
         config = self.config
-        training_form = config.value_function, config.reserved_rows, config.request_heads
-        config.value_function = config.reserved_rows = config.request_heads = False
+        training_form = config.value_function, config.reserved_rows, config.teachers
+        config.value_function = config.reserved_rows = config.teachers = False
         try:
             super().save_pretrained(save_directory, state_dict=state, **kwargs)
         finally:
-            config.value_function, config.reserved_rows, config.request_heads = training_form
+            config.value_function, config.reserved_rows, config.teachers = training_form
         if config.value_function and config.reserved_rows:
             save_file(function.state_dict(), Path(save_directory) / VALUE_FUNCTION)
 

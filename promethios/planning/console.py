@@ -46,7 +46,9 @@ def _data(plan: Plan) -> Iterator[str]:
     work = plan.workload
     source = "an estimate; --data_dir counts" if work.source == "estimate" else f"counted in {work.source}"
     yield _line("examples", f"{work.examples:,}", source)
-    yield _line("tokens an epoch", count(work.tokens), f"{work.tokens_per_example:.0f} an example, with its twins")
+    yield _line(
+        "tokens an epoch", count(work.tokens), f"{work.tokens_per_example:.0f} an example, with twins and headers alone"
+    )
     yield _line("packs", f"{work.packs:,}", f"of {work.sequence_length:,} tokens, {100 * work.fill:.0f} % full")
 
 

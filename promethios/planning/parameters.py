@@ -9,7 +9,7 @@ from promethios.configs.run_config import ModelSection
 from promethios.telemetry.header import NUM_DOMAIN_SLOTS, NUM_UNCERTAINTY, RESERVED_TOKENS, SCORE_NAMES
 
 NUM_FRAMEWORKS: Final = 3
-NUM_REQUEST_READINGS: Final = 3
+NUM_TAUGHT_READINGS: Final = 3 + 5
 VALUE_FUNCTION_INPUTS: Final = 7
 VALUE_FUNCTION_WIDTH: Final = 256
 GOVERNANCE: Final = ("constitutional anchor", "emotional veritas", "tool cognition", "governance heads", "domain probe")
@@ -67,7 +67,7 @@ def count_training_only(model: ModelSection) -> int:
     hidden = model.hidden_size
     function = (VALUE_FUNCTION_INPUTS + 1) * VALUE_FUNCTION_WIDTH + (VALUE_FUNCTION_WIDTH + 1) * hidden
     rows = len(RESERVED_TOKENS) * hidden if model.from_pretrained else 0
-    teachers = NUM_REQUEST_READINGS * (hidden + 1)
+    teachers = NUM_TAUGHT_READINGS * (hidden + 1)
     return (function if model.value_embedding == "smooth" else 0) + rows + teachers
 
 

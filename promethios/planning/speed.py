@@ -1,4 +1,4 @@
-"""Model FLOPs of a training, and what a node delivers of them."""
+"""Model FLOPs of a training, the optimizer's where they count, and what a node delivers of them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from promethios.configs.run_config import ModelSection
 from promethios.planning.nodes import Node
 from promethios.planning.parameters import attention_width, count_modules
 
+ITERATIONS: Final = 5
+"""Newton and Schulz's, in which Muon makes a matrix orthogonal."""
 SMALLEST_PUBLISHED: Final = 1_000_000_000
 """Parameters; published utilisations are of models of 3 to 13 B, and far smaller ones reach far less."""
 
@@ -28,6 +30,21 @@ def flops_per_position(
     multiplying = sum(counts.values()) - elsewhere + head * response_share
     attention = 12 * model.num_layers * attention_width(model)[0] * sequence_length
     return (4 + 2 * trained_share) * multiplying + attention
+
+
+def muon_flops(model: ModelSection) -> float:
+    """Return the FLOPs of Muon's part of one step: the matrices of attention and MLP (all others are far smaller).
+
+    Each of the ITERATIONS on a matrix of m rows and n >= m columns costs 4 m^2 n + 2 m^3. Once a step, however many
+    tokens it has: a third of what nano's steps of 2,048 positions compute, and next to nothing of a step of 8B.
+    """
+    queries, keys = attention_width(model)
+    widths = (queries, queries, keys, keys, *[model.intermediate_size] * 3)
+    total = 0
+    for width in widths:
+        rows, columns = sorted((width, model.hidden_size))
+        total += ITERATIONS * (4 * rows**2 * columns + 2 * rows**3)
+    return float(model.num_layers * total)
 
 
 def delivered_flops(model: ModelSection, node: Node) -> dict[float, float]:

@@ -12,7 +12,7 @@ from promethios.planning import storage
 from promethios.planning.memory import Memory, training_memory
 from promethios.planning.nodes import SHOWN_NODES, Node, parse_node
 from promethios.planning.parameters import GOVERNANCE, count_modules, count_trained
-from promethios.planning.speed import delivered_flops, flops_per_position
+from promethios.planning.speed import delivered_flops, flops_per_position, muon_flops
 from promethios.planning.workload import Workload, optimizer_steps
 
 SECONDS_PER_HOUR: Final = 3600.0
@@ -157,7 +157,8 @@ def _stage_plan(config: RunConfig, stage: Stage, node: Node, workload: Workload)
         steps=steps,
         saves=math.ceil(steps / training.save_steps),
         tokens=sequences * workload.sequence_length * workload.fill,
-        flops=flops * sequences * (workload.sequence_length + chat * CHAT_FLOPS),
+        flops=flops * sequences * (workload.sequence_length + chat * CHAT_FLOPS)
+        + (steps * muon_flops(model) if training.muon_learning_rate is not None else 0.0),
         memory=training_memory(
             model,
             training,

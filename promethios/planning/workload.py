@@ -43,7 +43,8 @@ END_TOKENS: Final = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
-    """One epoch. source: the dataset's folder, or "estimate". tokens: without padding, with counterfactual twins.
+    """One epoch. source: the dataset's folder, or "estimate". tokens: without padding, with counterfactual twins
+    and headers alone.
 
     packs: sequences of `sequence_length` positions. response_share: of all positions, those whose logits are needed.
     """
@@ -62,7 +63,7 @@ class Workload:
 
     @property
     def tokens_per_example(self) -> float:
-        """Mean length of an example, with its share of counterfactual twins."""
+        """Mean length of an example, with its share of counterfactual twins and headers alone."""
         return self.tokens / self.examples
 
 
@@ -161,7 +162,7 @@ def _workload(source: str, model: ModelSection, training: TrainingSection, texts
             f"training.sequence_length is {training.sequence_length}, but the longest example has about {lengths.max()}"
             " tokens; raise it"
         )
-    items = _with_twins(lengths, prompts, training)
+    items = [*_with_twins(lengths, prompts, training), *_headers_alone(lengths, texts.header, training)]
     packs = count_packs(items, training.sequence_length)
     return Workload(
         source=source,
@@ -190,6 +191,12 @@ def _with_twins(lengths: Numbers, prompts: Numbers, training: TrainingSection) -
             items[index] += twin
             left -= twin
     return [*items, *pairs.tolist()]
+
+
+def _headers_alone(lengths: Numbers, headers: Numbers, training: TrainingSection) -> list[int]:
+    """Return the lengths of the headers without a prompt, as long in all as their share says."""
+    total = training.header_share * float(lengths.sum())
+    return [round(length) for length in np.resize(_shuffled(headers), math.ceil(total / headers.mean()))]
 
 
 def _shuffled(values: Numbers) -> Numbers:

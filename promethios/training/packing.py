@@ -15,11 +15,12 @@ from typing import Final, TypeVar
 import torch
 from torch.utils.data import Dataset
 
+from promethios.data.competence import Telemetry, levels_reached
 from promethios.data.draws import uniforms
 from promethios.data.example import Example
 from promethios.errors import ConfigError
 from promethios.model.encoding import EncodedExample, PromptEncoder
-from promethios.model.governance_sentinel_8b import REQUEST_READINGS
+from promethios.model.governance_sentinel_8b import NUM_LEVELS, REQUEST_READINGS
 from promethios.ontology.governance_ontology import load_ontology
 from promethios.telemetry.header import SCORE_NAMES
 
@@ -50,6 +51,8 @@ class Target:
     values: None when the example itself teaches nothing and only the comparison with its twin does. review_cost: of
     its domain, as a share of review and miss cost together. weight: of the example in the loss; 1 on average.
     domain_slot: the ontology's, for the domain probe; None when it teaches none. request_values: of REQUEST_READINGS.
+    competence: P(competence reaches each of `promethios.data.competence.LEVELS`) given the telemetry alone; None when
+    it teaches none.
     """
 
     encoded: EncodedExample
@@ -59,6 +62,7 @@ class Target:
     twin: Twin | None = None
     domain_slot: int | None = None
     request_values: tuple[float, ...] = UNKNOWN_REQUEST
+    competence: Sequence[float] | None = None
 
     @property
     def num_tokens(self) -> int:
@@ -100,6 +104,7 @@ def encode_targets(
     domains = load_ontology().domains
     review_costs = {name: domain.escalation_threshold for name, domain in domains.items()}
     most_careful = min(review_costs.values())
+    reached = levels_reached(Telemetry.of([example.state for example in examples]))
     targets = []
     for index, example in enumerate(examples):
         asks = uniforms(1, 1, "self_questions", example.id).item() < self_question_share
@@ -113,9 +118,15 @@ def encode_targets(
         if review_weights is None:
             domain = domains.get(example.domain or "")
             slot = None if domain is None else domain.slot
-            request_values = request_vector(example)
             targets.append(
-                Target(encoded, target_vector(example), review_cost, domain_slot=slot, request_values=request_values)
+                Target(
+                    encoded,
+                    target_vector(example),
+                    review_cost,
+                    domain_slot=slot,
+                    request_values=request_vector(example),
+                    competence=reached[index].tolist(),
+                )
             )
         else:
             targets.append(Target(encoded, reviewed_vector(example), review_cost, review_weights[index]))
@@ -165,7 +176,8 @@ class PackCollator:
     positions, the N that are taught first; targets [N, 18], review_costs [N], weights [N]. pairs [P, 2]: rows of
     score_index of an example and of its twin; pair_kinds [P]: indices into TWIN_KINDS. request_index [Q]: flattened
     positions of the requests' last ids; domain_slots [Q]: of their domains, IGNORED where unknown; request_values
-    [Q, 3]: in REQUEST_READINGS order, NaN where unknown.
+    [Q, 3]: in REQUEST_READINGS order, NaN where unknown. telemetry_index [T]: flattened positions of the headers' last
+    ids; competence [T, 5]: what the telemetry alone says there.
     """
 
     sequence_length: int
@@ -180,6 +192,7 @@ class PackCollator:
         members = [member for row in rows for member in row.members]
         requests = [place for row in rows for place in row.requests]
         taught = [(target, position) for target, position, _ in members if target.values is not None]
+        read = [(target.competence, position) for target, position, _ in members if target.competence is not None]
         score_index = [position for _, position in taught]
         row_of = {position: row for row, position in enumerate(score_index)}
         pairs, kinds = [], []
@@ -214,6 +227,8 @@ class PackCollator:
             "request_values": torch.tensor([target.request_values for target, _ in requests]).reshape(
                 -1, len(REQUEST_READINGS)
             ),
+            "telemetry_index": torch.tensor([position for _, position in read], dtype=torch.long),
+            "competence": torch.tensor([competence for competence, _ in read]).reshape(-1, NUM_LEVELS),
         }
 
     def _padded(self, values: list[Number], padding: Number) -> list[Number]:

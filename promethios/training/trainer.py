@@ -83,6 +83,7 @@ class GovernanceTrainer(Trainer):
             logit_index=inputs["logit_index"],
             score_index=inputs["score_index"],
             request_index=inputs["request_index"],
+            telemetry_index=inputs["telemetry_index"],
             domain_moves_model=self.domain_moves_model,
             use_cache=False,
         )
@@ -93,6 +94,7 @@ class GovernanceTrainer(Trainer):
             self.decision_loss,
             outputs.domain_logits,
             outputs.request_logits,
+            outputs.telemetry_logits,
         )
         self.record(losses)
         self._num_losses += 1

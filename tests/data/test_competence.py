@@ -9,6 +9,7 @@ from promethios.data.competence import (
     COLUMN,
     DRAW_COLUMNS,
     GRID,
+    LEVELS,
     MISSING,
     NAMES,
     PRIOR,
@@ -16,6 +17,7 @@ from promethios.data.competence import (
     Telemetry,
     draw_competence,
     draw_telemetry,
+    levels_reached,
     posterior,
     probability_below,
 )
@@ -119,6 +121,23 @@ def test_states_and_arrays_agree_on_what_is_degraded_and_stale(sample: tuple[Int
         for channel, reading in state or ():
             level = telemetry.levels[row, COLUMN[channel.name]]
             assert (0 if reading is None else stale_level(channel, reading)) == level
+
+
+def test_telemetry_of_states_is_the_telemetry_they_came_from(sample: tuple[IntArray, Telemetry]) -> None:
+    telemetry = sample[1][:500]
+    again = Telemetry.of([telemetry.state(row) for row in range(len(telemetry))])
+    for name, values in vars(telemetry).items():
+        np.testing.assert_array_equal(getattr(again, name), values, err_msg=name)
+
+
+def test_a_level_is_reached_as_often_as_telemetry_says_it_is(sample: tuple[IntArray, Telemetry]) -> None:
+    k, telemetry = sample
+    said = levels_reached(telemetry)
+    assert said.min() >= 0.0 and said.max() <= 1.0 and (np.diff(said, axis=1) <= 1e-12).all()
+    for column, level in enumerate(LEVELS):
+        is_reached = GRID[k] >= level
+        for probable in (said[:, column] < 0.5, said[:, column] >= 0.5):
+            assert is_reached[probable].mean() == pytest.approx(said[probable, column].mean(), abs=0.03)
 
 
 def test_telemetry_fails_as_often_as_the_readme_says(sample: tuple[IntArray, Telemetry]) -> None:

@@ -10,8 +10,9 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from promethios.configs.run_config import LossWeights, ModelSection, load_run_config
+from promethios.data.competence import LEVELS
 from promethios.model.build import count_parameters, sentinel_config
-from promethios.model.governance_sentinel_8b import PromethiosForCausalLM
+from promethios.model.governance_sentinel_8b import NUM_LEVELS, PromethiosForCausalLM
 from promethios.telemetry.header import NUM_DOMAIN_SLOTS, SCORE_NAMES
 from promethios.training.objective import governance_losses, weighted_sum
 
@@ -33,7 +34,7 @@ def open_model(model: PromethiosForCausalLM) -> PromethiosForCausalLM:
         for name, parameter in model.named_parameters():
             if name.endswith("gate"):
                 parameter.fill_(0.5)
-            if any(head in name for head in ("governance_heads", "domain_probe", "request_heads")):
+            if any(head in name for head in ("governance_heads", "domain_probe", "request_heads", "telemetry_heads")):
                 parameter.normal_(0, 0.5)
     return model
 
@@ -127,13 +128,20 @@ def test_learning_the_domain_changes_no_other_gradient(open_model: PromethiosFor
         "pair_kinds": torch.tensor([1]),
         "domain_slots": torch.tensor([2, 5]),
         "request_values": torch.tensor([[0.2, 0.5, 1.0], [0.9, float("nan"), 0.0]]),
+        "competence": torch.rand(2, 5),
     }
-    indices = {f"{name}_index": torch.tensor([i, i + 8]) for i, name in enumerate(("request", "score", "logit"))}
+    indices = {
+        f"{name}_index": torch.tensor([i, i + 8]) for i, name in enumerate(("request", "score", "logit", "telemetry"))
+    }
 
     def gradients(weight: float) -> dict[str, torch.Tensor]:
         open_model.zero_grad()
         output = open_model(ordinary_ids(2, 8), use_cache=False, **indices)
-        read = {"domains": output.domain_logits, "requests": output.request_logits}
+        read = {
+            "domains": output.domain_logits,
+            "requests": output.request_logits,
+            "telemetry": output.telemetry_logits,
+        }
         losses = governance_losses(output.logits, output.governance_scores, batch, **read)
         weighted_sum(losses, LossWeights(domain=weight)).backward()
         return {name: parameter.grad.clone() for name, parameter in open_model.named_parameters()}
@@ -151,6 +159,17 @@ def test_what_a_text_shows_is_taught_at_the_requests_end_and_moves_the_model(ope
     output.request_logits[:, 0].sum().backward()
     assert open_model.model.embed_tokens.weight.grad.abs().sum() > 0
     assert open_model.domain_probe.weight.grad is None
+
+
+def test_what_telemetry_shows_is_taught_where_the_header_ends(open_model: PromethiosForCausalLM) -> None:
+    assert len(LEVELS) == NUM_LEVELS
+    none, last = torch.empty(0, dtype=torch.long), torch.tensor([3, 8, 9])
+    output = open_model(ordinary_ids(2, 6), logit_index=none, score_index=none, telemetry_index=last)
+    assert output.telemetry_logits.shape == (3, NUM_LEVELS)
+    assert open_model(ordinary_ids(2, 6)).telemetry_logits is None, "nobody asks for them outside training"
+    output.telemetry_logits.sum().backward()
+    assert open_model.model.embed_tokens.weight.grad.abs().sum() > 0
+    assert open_model.governance_heads.weight.grad is None or not open_model.governance_heads.weight.grad.any()
 
 
 def test_a_folder_from_before_the_domain_probe_gives_what_it_gave(
@@ -211,9 +230,9 @@ def test_a_saved_folder_holds_ordinary_rows_and_gives_the_same_output(
 ) -> None:
     open_model.save_pretrained(tmp_path)
     assert open_model.config.value_function is True
-    assert open_model.config.request_heads is True
+    assert open_model.config.teachers is True
     saved = load_file(tmp_path / "model.safetensors")
-    assert not [name for name in saved if name.startswith(("value_embedding", "request_heads"))]
+    assert not [name for name in saved if name.startswith(("value_embedding", "request_heads", "telemetry_heads"))]
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32).eval()
     ids = torch.cat([ordinary_ids(1, 5), torch.tensor([open_model.reserved.header(None, None)])], 1)
     ids = torch.cat([ids, torch.tensor([open_model.reserved.value_ids[::10]])], 1)

@@ -7,7 +7,7 @@ import pytest
 
 from promethios.configs.run_config import load_run_config
 from promethios.planning.nodes import ACCELERATORS, parse_node
-from promethios.planning.speed import delivered_flops, flops_per_position
+from promethios.planning.speed import delivered_flops, flops_per_position, muon_flops
 from promethios.planning.workload import estimated_workload
 
 BENCH = Path(__file__).parents[2] / "bench" / "results" / "training.json"
@@ -49,6 +49,13 @@ def test_the_seeds_61_million_tokens_take_8b_38_to_49_minutes_on_8_a100() -> Non
     assert minutes == pytest.approx([48.9, 38.4], abs=0.1)
 
 
+def test_muons_flops_are_those_of_its_iterations_on_the_layers_matrices() -> None:
+    """nano: four matrices 192 x 192 and three 192 x 512 in each of four layers."""
+    square = 5 * (2 * 192 * 192 * 192 + 2 * 192**3 + 2 * 192 * 192 * 192)  # X X^T, its square, their product with X
+    wide = 5 * (2 * 192 * 512 * 192 + 2 * 192**3 + 2 * 192 * 192 * 512)
+    assert muon_flops(load_run_config("nano").model) == 4 * (4 * square + 3 * wide)
+
+
 def test_no_speed_is_claimed_where_nothing_was_published() -> None:
     assert delivered_flops(load_run_config("nano").model, parse_node("8xa100-40gb")) == {}
     assert delivered_flops(load_run_config("8b").model, parse_node("8xv100-32gb")) == {}
@@ -58,7 +65,9 @@ def test_the_speed_on_cpu_is_the_recorded_one() -> None:
     recorded = json.loads(BENCH.read_text(encoding="utf-8"))["results"]["tokens_per_second"]["1_rank_2_threads"][
         "median"
     ]
-    config = load_run_config("nano", {"training.counterfactual_share": "0", "training.self_question_share": "0"})
+    config = load_run_config("nano")
     work = estimated_workload(config.model, config.training, 10_000)
+    positions = config.training.batch_size * work.sequence_length
     flops = flops_per_position(config.model, work.sequence_length, work.response_share)
+    flops += muon_flops(config.model) / positions
     assert ACCELERATORS["cpu"].peak_flops / flops * work.fill == pytest.approx(recorded, rel=0.2)

@@ -16,6 +16,7 @@ from promethios.model.encoding import PromptEncoder
 from promethios.model.tokenizer import train_tokenizer
 from promethios.planning.workload import count_packs, dataset_workload, estimated_workload, optimizer_steps
 from promethios.training.counterfactuals import add_counterfactuals
+from promethios.training.headers import draw_headers
 from promethios.training.packing import PackedDataset, Target, encode_targets, pack
 
 
@@ -38,6 +39,8 @@ def test_a_dataset_has_the_tokens_and_packs_that_training_makes_of_it(name: str,
     targets = encode_targets(encoder, examples, length, self_question_share=training.self_question_share)
     share, seed = training.counterfactual_share, training.seed
     targets = add_counterfactuals(encoder, examples, targets, pairs, share=share, sequence_length=length, seed=seed)
+    num_tokens = training.header_share * sum(len(target.encoded.ids) for target in targets if target.values)
+    targets += draw_headers(encoder, examples, num_tokens=num_tokens, seed=seed)
     truth = PackedDataset(targets, length)
     planned = dataset_workload(config.model, training, small_dataset)
     assert planned.tokens == pytest.approx(truth.num_tokens, rel=0.05)

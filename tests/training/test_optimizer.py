@@ -42,7 +42,14 @@ def test_every_parameter_has_one_optimizer_and_only_matrices_of_layers_have_muon
     assert sum(map(len, of_group)) == len(set().union(*of_group)) == len(names) - 1
     muons = of_group[2]
     assert "model.layers.0.self_attn.q_proj.weight" in muons and "model.layers.0.mlp.down_proj.weight" in muons
-    for name in ("model.embed_tokens", "governance_heads", "request_heads", "value_embedding", "norm"):
+    for name in (
+        "model.embed_tokens",
+        "governance_heads",
+        "request_heads",
+        "telemetry_heads",
+        "value_embedding",
+        "norm",
+    ):
         assert not [muon for muon in muons if name in muon], "a row of these means something by itself"
     assert [group["lr"] for group in groups] == [1e-3, 1e-3, 1e-2]
     assert [group["weight_decay"] for group in groups] == [0.1, 0.0, 0.1]

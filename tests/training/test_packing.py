@@ -57,6 +57,17 @@ def test_a_request_teaches_what_its_text_shows_and_a_reviewed_answer_teaches_not
     assert batch["domain_slots"].tolist() == [IGNORED]
 
 
+def test_telemetry_is_taught_where_a_header_ends_whether_or_not_it_stands_alone() -> None:
+    example = Target(EncodedExample([20, 21, 22, 23], 2), [0.5] * 18, competence=(0.9, 0.8, 0.7, 0.6, 0.5))
+    header = Target(EncodedExample([30, 31], 1), None, competence=(0.1,) * 5)
+    batch = PackCollator(10, PAD)([[target(3), example, header]])
+    flat = batch["input_ids"].flatten()
+    assert flat[batch["telemetry_index"]].tolist() == [22, 31]
+    assert batch["competence"].tolist() == [pytest.approx([0.9, 0.8, 0.7, 0.6, 0.5]), pytest.approx([0.1] * 5)]
+    assert flat[batch["score_index"]].tolist() == [11, 22], "a header alone teaches no decision"
+    assert 30 not in batch["labels"] and 31 not in batch["labels"]
+
+
 def test_indices_run_over_the_flattened_batch() -> None:
     batch = PackCollator(6, PAD)([[target(5)], [target(5)]])
     flat = batch["input_ids"].flatten()

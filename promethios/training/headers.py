@@ -1,0 +1,51 @@
+"""Headers alone, each with what its telemetry says of competence: cheap practice in reading telemetry.
+
+A header is a tenth of an example's tokens and the sum of text and telemetry is all that an example's decision shows, so
+a small model learns from examples to add readings up, and hardly ever which of them not to count: a stale reading that
+contradicts the others. From headers alone it learns that soon.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from promethios.data import competence
+from promethios.data.draws import uniforms
+from promethios.data.example import Example
+from promethios.model.encoding import EncodedExample, PromptEncoder
+from promethios.ontology.governance_ontology import load_ontology
+from promethios.training.packing import Target
+
+BLOCK = 2048
+
+
+def draw_headers(encoder: PromptEncoder, examples: Sequence[Example], *, num_tokens: float, seed: int) -> list[Target]:
+    """Return headers of telemetry that is drawn anew, about `num_tokens` long in all; the same for the same seed.
+
+    examples: whose domains the headers name, in their order; what fresh readings they never show is not shown here.
+    """
+    domains = load_ontology().domains
+    names = [example.header_domain for example in examples]
+    targets: list[Target] = []
+    left, number = num_tokens, 0
+    while left > 0:
+        telemetry, number = _draw(seed, number), number + 1
+        reached = competence.levels_reached(telemetry).tolist()
+        for row in range(len(telemetry)):
+            if left <= 0:
+                break
+            domain = domains.get(names[len(targets) % len(names)] or "")
+            ids = encoder.reserved.header(telemetry.state(row), None if domain is None else domain.header)
+            targets.append(Target(EncodedExample(ids, len(ids) - 1), None, competence=reached[row]))
+            left -= len(ids)
+    return targets
+
+
+def _draw(seed: int, number: int) -> competence.Telemetry:
+    """Return a block of telemetry as the generator's training split takes it, but never absent."""
+    u = uniforms(BLOCK, 2 + competence.DRAW_COLUMNS, "headers", seed, number)
+    affect = (u[:, 1] < 0.5).astype(np.int64)
+    telemetry = competence.draw_telemetry(competence.draw_competence(u[:, 0]), affect, u[:, 2:])
+    return telemetry[~telemetry.absent & ~telemetry.shows_held_out_values()]
