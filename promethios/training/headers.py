@@ -2,12 +2,15 @@
 
 A header is a tenth of an example's tokens and the sum of text and telemetry is all that an example's decision shows, so
 a small model learns from examples to add readings up, and hardly ever which of them not to count: a stale reading that
-contradicts the others. From headers alone it learns that soon.
+contradicts the others. From headers alone it learns that soon, and sooner when half of them hang on what is stale. They
+are chosen by what can be seen, so that what they say of competence stays true.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 
@@ -18,7 +21,11 @@ from promethios.model.encoding import EncodedExample, PromptEncoder
 from promethios.ontology.governance_ontology import load_ontology
 from promethios.training.packing import Target
 
-BLOCK = 2048
+BLOCK: Final = 2048
+STALE_MATTERS: Final = 0.25
+"""By how much the probabilities of the levels differ in sum from those of the same readings, all fresh."""
+KEPT_OF_OTHERS: Final = 0.175
+"""Of headers in which what is stale does not matter: six in seven, so that as many of these as of those are kept."""
 
 
 def draw_headers(encoder: PromptEncoder, examples: Sequence[Example], *, num_tokens: float, seed: int) -> list[Target]:
@@ -44,8 +51,11 @@ def draw_headers(encoder: PromptEncoder, examples: Sequence[Example], *, num_tok
 
 
 def _draw(seed: int, number: int) -> competence.Telemetry:
-    """Return a block of telemetry as the generator's training split takes it, but never absent."""
-    u = uniforms(BLOCK, 2 + competence.DRAW_COLUMNS, "headers", seed, number)
+    """Return telemetry as the generator's training split takes it, but never absent, and half of it hard to read."""
+    u = uniforms(BLOCK, 3 + competence.DRAW_COLUMNS, "headers", seed, number)
     affect = (u[:, 1] < 0.5).astype(np.int64)
-    telemetry = competence.draw_telemetry(competence.draw_competence(u[:, 0]), affect, u[:, 2:])
-    return telemetry[~telemetry.absent & ~telemetry.shows_held_out_values()]
+    telemetry = competence.draw_telemetry(competence.draw_competence(u[:, 0]), affect, u[:, 3:])
+    fresh = dataclasses.replace(telemetry, levels=np.zeros_like(telemetry.levels))
+    change = np.abs(competence.levels_reached(telemetry) - competence.levels_reached(fresh)).sum(axis=1)
+    kept = (change > STALE_MATTERS) | (u[:, 2] < KEPT_OF_OTHERS)
+    return telemetry[kept & ~telemetry.absent & ~telemetry.shows_held_out_values()]

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from types import SimpleNamespace
 from typing import cast
 
 import numpy as np
 import pytest
 
+from promethios.data import competence
 from promethios.data.example import Example
 from promethios.model.encoding import PromptEncoder
 from promethios.model.tokenizer import train_tokenizer
 from promethios.telemetry.header import HEADER_END, HEADER_START, VALUE_TOKENS
-from promethios.training.headers import draw_headers
+from promethios.training.headers import STALE_MATTERS, _draw, draw_headers
 
 EXAMPLES = [cast(Example, SimpleNamespace(header_domain=name)) for name in ("legal", None, "general")]
 
@@ -47,7 +49,7 @@ def test_a_header_is_whole_names_its_examples_domain_and_teaches_only_what_telem
 
 def test_higher_trust_teaches_more_competence(encoder: PromptEncoder) -> None:
     trusts, reached = [], []
-    for target in draw_headers(encoder, EXAMPLES, num_tokens=40_000, seed=1):
+    for target in draw_headers(encoder, EXAMPLES, num_tokens=10_000, seed=1):
         shown = tokens(encoder, target.encoded.ids)
         value = shown[shown.index("<|g:trust|>") + 1]
         if value in VALUE_TOKENS and target.competence is not None:
@@ -56,8 +58,15 @@ def test_higher_trust_teaches_more_competence(encoder: PromptEncoder) -> None:
     assert np.corrcoef(trusts, reached)[0, 1] > 0.5
 
 
+def test_what_is_stale_matters_in_half_of_the_headers() -> None:
+    telemetry = competence.concatenate([_draw(1, number) for number in range(4)])
+    fresh = dataclasses.replace(telemetry, levels=np.zeros_like(telemetry.levels))
+    change = np.abs(competence.levels_reached(telemetry) - competence.levels_reached(fresh)).sum(axis=1)
+    assert (change > STALE_MATTERS).mean() == pytest.approx(0.5, abs=0.05)
+
+
 def test_no_fresh_reading_is_one_that_training_holds_back(encoder: PromptEncoder) -> None:
-    for target in draw_headers(encoder, EXAMPLES, num_tokens=40_000, seed=1):
+    for target in draw_headers(encoder, EXAMPLES, num_tokens=10_000, seed=1):
         shown = tokens(encoder, target.encoded.ids)
         place = shown.index("<|g:trust|>") + 1
         is_stale = shown[place + 1].startswith("<|stale")
