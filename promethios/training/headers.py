@@ -1,6 +1,6 @@
 """Headers alone, each with what its telemetry says of competence: cheap practice in reading telemetry.
 
-A header is a tenth of an example's tokens and the sum of text and telemetry is all that an example's decision shows, so
+A header is an eighth of an example's tokens, and the sum of text and telemetry is all that its decision shows, so
 a small model learns from examples to add readings up, and hardly ever which of them not to count: a stale reading that
 contradicts the others. From headers alone it learns that soon, and sooner when half of them hang on what is stale. They
 are chosen by what can be seen, so that what they say of competence stays true.
@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 
 from promethios.data import competence
-from promethios.data.draws import uniforms
+from promethios.data.draws import FloatArray, uniforms
 from promethios.data.example import Example
 from promethios.model.encoding import EncodedExample, PromptEncoder
 from promethios.ontology.governance_ontology import load_ontology
@@ -25,7 +25,7 @@ BLOCK: Final = 2048
 STALE_MATTERS: Final = 0.25
 """By how much the probabilities of the levels differ in sum from those of the same readings, all fresh."""
 KEPT_OF_OTHERS: Final = 0.175
-"""Of headers in which what is stale does not matter: six in seven, so that as many of these as of those are kept."""
+"""Share of the headers in which it does not matter. They are six in seven, so as many of either kind are kept."""
 
 
 def draw_headers(encoder: PromptEncoder, examples: Sequence[Example], *, num_tokens: float, seed: int) -> list[Target]:
@@ -38,24 +38,29 @@ def draw_headers(encoder: PromptEncoder, examples: Sequence[Example], *, num_tok
     targets: list[Target] = []
     left, number = num_tokens, 0
     while left > 0:
-        telemetry, number = _draw(seed, number), number + 1
-        reached = competence.levels_reached(telemetry).tolist()
+        telemetry, reached = _draw(seed, number)
+        number += 1
         for row in range(len(telemetry)):
             if left <= 0:
                 break
             domain = domains.get(names[len(targets) % len(names)] or "")
             ids = encoder.reserved.header(telemetry.state(row), None if domain is None else domain.header)
-            targets.append(Target(EncodedExample(ids, len(ids) - 1), None, competence=reached[row]))
+            targets.append(Target(EncodedExample(ids, len(ids) - 1), None, competence=reached[row].tolist()))
             left -= len(ids)
     return targets
 
 
-def _draw(seed: int, number: int) -> competence.Telemetry:
-    """Return telemetry as the generator's training split takes it, but never absent, and half of it hard to read."""
+def _draw(seed: int, number: int) -> tuple[competence.Telemetry, FloatArray]:
+    """Return telemetry as the generator's training split takes it, but never absent, and the levels that it reaches.
+
+    In half of it what is stale matters.
+    """
     u = uniforms(BLOCK, 3 + competence.DRAW_COLUMNS, "headers", seed, number)
     affect = (u[:, 1] < 0.5).astype(np.int64)
     telemetry = competence.draw_telemetry(competence.draw_competence(u[:, 0]), affect, u[:, 3:])
     fresh = dataclasses.replace(telemetry, levels=np.zeros_like(telemetry.levels))
-    change = np.abs(competence.levels_reached(telemetry) - competence.levels_reached(fresh)).sum(axis=1)
+    reached = competence.levels_reached(telemetry)
+    change = np.abs(reached - competence.levels_reached(fresh)).sum(axis=1)
     kept = (change > STALE_MATTERS) | (u[:, 2] < KEPT_OF_OTHERS)
-    return telemetry[kept & ~telemetry.absent & ~telemetry.shows_held_out_values()]
+    kept &= ~telemetry.absent & ~telemetry.shows_held_out_values()
+    return telemetry[kept], reached[kept]

@@ -104,7 +104,8 @@ def encode_targets(
     domains = load_ontology().domains
     review_costs = {name: domain.escalation_threshold for name, domain in domains.items()}
     most_careful = min(review_costs.values())
-    reached = levels_reached(Telemetry.of([example.state for example in examples]))
+    taught = examples if review_weights is None else ()  # a reviewed answer tells its decision only
+    reached = levels_reached(Telemetry.of([example.state for example in taught])).tolist()
     targets = []
     for index, example in enumerate(examples):
         asks = uniforms(1, 1, "self_questions", example.id).item() < self_question_share
@@ -125,7 +126,7 @@ def encode_targets(
                     review_cost,
                     domain_slot=slot,
                     request_values=request_vector(example),
-                    competence=reached[index].tolist(),
+                    competence=reached[index],
                 )
             )
         else:

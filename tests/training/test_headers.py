@@ -59,7 +59,7 @@ def test_higher_trust_teaches_more_competence(encoder: PromptEncoder) -> None:
 
 
 def test_what_is_stale_matters_in_half_of_the_headers() -> None:
-    telemetry = competence.concatenate([_draw(1, number) for number in range(4)])
+    telemetry = competence.concatenate([_draw(1, number)[0] for number in range(4)])
     fresh = dataclasses.replace(telemetry, levels=np.zeros_like(telemetry.levels))
     change = np.abs(competence.levels_reached(telemetry) - competence.levels_reached(fresh)).sum(axis=1)
     assert (change > STALE_MATTERS).mean() == pytest.approx(0.5, abs=0.05)
