@@ -23,6 +23,7 @@ from promethios.errors import CheckpointError, TrainingError
 from promethios.model.folder import TRAINING_RUN
 from promethios.training.objective import governance_losses, weighted_sum
 from promethios.training.optimizer import muon_and_adamw
+from promethios.training.universal import separate_groups
 
 # What a full disk, a file-size limit or a lost volume raises from Python, safetensors and torch.
 WRITE_ERRORS: Final = (OSError, SafetensorError, RuntimeError)
@@ -67,7 +68,14 @@ class GovernanceTrainer(Trainer):
             decayed = self.get_decay_parameter_names(model)
             self.optimizer = muon_and_adamw(model, self.args, self.muon_learning_rate, decayed)
         optimizer: torch.optim.Optimizer = super().create_optimizer(model)  # which makes none where one is
+        self._weight_decays = [group["weight_decay"] for group in optimizer.param_groups]
         return optimizer
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        # DeepSpeed has loaded its states already: before, and not in the line above.
+        if checkpoint and self.args.hf_deepspeed_config.is_true("checkpoint.load_universal"):
+            separate_groups(self.optimizer, self._weight_decays)
 
     def compute_loss(
         self,

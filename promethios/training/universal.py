@@ -10,11 +10,16 @@ import contextlib
 import io
 import shutil
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from promethios.checkpoint.manifest import MANIFEST
 from promethios.checkpoint.saver import STAGING
 from promethios.errors import CheckpointError
+
+if TYPE_CHECKING:
+    import torch
 
 
 def universal_checkpoint(checkpoint: Path, output_dir: Path) -> Path:
@@ -57,3 +62,17 @@ def universal_checkpoint(checkpoint: Path, output_dir: Path) -> Path:
         ) from error
     (twin / "latest_universal").write_text(tag, encoding="utf-8")
     return twin
+
+
+def separate_groups(optimizer: torch.optim.Optimizer, weight_decays: Sequence[float]) -> None:
+    """Undo what loading a universal checkpoint under ZeRO 3 makes common to all parameters of an optimizer.
+
+    DeepSpeed 0.19.8 (`load_hp_checkpoint_state_from_checkpoint_dir_stage3`) gives all of them one and the same tensor
+    to count steps in, so that each step counts once for every group, and all groups the first one's weight decay.
+    weight_decays: of the groups, as they were made.
+    """
+    for state in optimizer.state.values():
+        if "step" in state:
+            state["step"] = state["step"].clone()
+    for group, weight_decay in zip(optimizer.param_groups, weight_decays, strict=True):
+        group["weight_decay"] = weight_decay

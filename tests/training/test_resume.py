@@ -99,9 +99,7 @@ def test_a_run_learns_and_leaves_a_whole_model_folder(uninterrupted: Callable[..
         # bf16 gradients are summed over another number of ranks.
         (2, 1, 0, MUON, 1e-2),
         (2, 1, 1, ADAMW, 1e-2),
-        # Up to 2e-2 off in one step, in fp32 as well: not rounding, but something that DeepSpeed's conversion of ZeRO 3
-        # does not restore (the weights are: the first step after it is exact).
-        (1, 2, 3, ADAMW, 3e-2),
+        (1, 2, 3, ADAMW, 1e-2),
     ],
 )
 def test_a_run_killed_in_the_middle_and_resumed_has_the_loss_curve_of_an_uninterrupted_one(
