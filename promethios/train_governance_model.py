@@ -223,7 +223,11 @@ def _train(
         encoder,
         data.examples,
         encode_targets(
-            encoder, data.examples, training.sequence_length, self_question_share=training.self_question_share
+            encoder,
+            data.examples,
+            training.sequence_length,
+            response_share=training.response_share,
+            self_question_share=training.self_question_share,
         ),
         data.pairs,
         share=training.counterfactual_share,
@@ -258,7 +262,7 @@ def _train(
                     stage.train,
                     stage.lora_rank,
                     sequence_length=training.sequence_length,
-                    response_share=dataset.num_predicted / (len(dataset) * training.sequence_length),
+                    predicted_share=dataset.num_predicted / (len(dataset) * training.sequence_length),
                 ),
                 peak=_peak(training, arguments.world_size),
             ),

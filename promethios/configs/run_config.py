@@ -73,7 +73,8 @@ class LossWeights:
     `language` covers the response only, `monotonicity` and `invariance` counterfactual twins. `domain` moves the domain
     probe alone, unless training.domain_moves_model; AdamW trains that the same at any weight, and a small one keeps its
     gradient out of the norm that is clipped, so that nothing else trains differently. `request`: what the text alone
-    shows, read where it ends; `telemetry`: what the telemetry alone shows, read where the header ends.
+    shows, read where it ends, and `evidence`: what each of its remarks shows, read where the remark ends; `telemetry`:
+    what the telemetry alone shows, read where the header ends.
     """
 
     language: float = 1.0
@@ -86,6 +87,7 @@ class LossWeights:
     invariance: float = 0.05
     domain: float = 0.01
     request: float = 0.3
+    evidence: float = 0.3
     telemetry: float = 0.3
 
 
@@ -127,8 +129,9 @@ class TrainingSection:
     is clipped then, for the size of a step does not hang on the gradient's. Absent: AdamW trains everything.
     decision_loss: soft_label (cross-entropy to the posterior) or defer (cost-sensitive). counterfactual_share: tokens
     that counterfactual twins add, as a share of the training tokens; 0 for none. header_share: the share that headers
-    alone add, of telemetry drawn anew, from which the model learns to read it. self_question_share: of the examples,
-    which hold their self-questions as hidden rounds. domain_moves_model: the domain probe's loss trains the states that
+    alone add, of telemetry drawn anew, from which the model learns to read it. response_share: of the examples, which
+    hold their response; the others end with the header and teach the decision alone. self_question_share: which hold
+    their self-questions as hidden rounds. domain_moves_model: the domain probe's loss trains the states that
     it reads, too. A pretrained backbone's say what a text is about; a small model from scratch has to learn it.
     """
 
@@ -158,6 +161,7 @@ class TrainingSection:
     decision_loss: str = "soft_label"
     counterfactual_share: float = 0.15
     header_share: float = 0.1
+    response_share: float = 1.0
     self_question_share: float = 0.3
     domain_moves_model: bool = False
     stages: list[Stage] | None = None
@@ -409,7 +413,7 @@ def _training_problems(config: RunConfig) -> typing.Iterator[tuple[str, str]]:
 def _objective_problems(training: TrainingSection) -> typing.Iterator[tuple[str, str]]:
     if training.decision_loss not in ("soft_label", "defer"):
         yield "training.decision_loss", f"is {training.decision_loss!r}, allowed are soft_label, defer"
-    for name in ("counterfactual_share", "header_share", "self_question_share"):
+    for name in ("counterfactual_share", "header_share", "response_share", "self_question_share"):
         if not 0 <= getattr(training, name) <= 1:
             yield f"training.{name}", f"is {getattr(training, name)}, it must be from 0 to 1"
     for item in dataclasses.fields(training.loss_weights):

@@ -56,6 +56,11 @@ UNRELIABLE_COST: Final = 90
 STAKES_UNRELIABLE_COST: Final = 30
 """Per step of difficulty, when the result of a look-up cannot be relied on."""
 
+EVIDENCE: Final = (
+    "nothing", *UNCERTAINTY, "medium_stakes", "high_stakes", "affect", "bias", "look_up", "unreliable_result",
+)  # fmt: skip
+"""What one remark of a text can show: none of the causes (it may say that one is not there), or which."""
+
 DEMAND_DIGITS: Final = 3
 ACTIVE_STRENGTH: Final = 0.9
 INACTIVE_STRENGTH: Final = 0.05

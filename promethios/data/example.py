@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from promethios.data.causes import TOOL_STATES
+from promethios.data.causes import EVIDENCE, TOOL_STATES
 from promethios.errors import DatasetError, TelemetryError, nearest
 from promethios.telemetry.header import DECISIONS, NUM_BIAS, NUM_UNCERTAINTY
 from promethios.telemetry.state import GovernanceState
@@ -29,8 +29,15 @@ SUM_TOLERANCE: Final = 1e-3
 _REQUIRED: Final = ("messages", "governance")
 _OPTIONAL: Final = (
     "id", "decision", "behaviour", "escalate", "soft_label", "confidence", "uncertainty", "bias", "tool", "tool_state",
-    "demand", "difficulty", "affect", "self_questions", "norms", "family", "template", "pair", "domain", "split",
+    "demand", "difficulty", "affect", "evidence", "self_questions", "norms", "family", "template", "pair", "domain",
+    "split",
 )  # fmt: skip
+
+
+_EVIDENCE_ALLOWED: Final = (
+    'a list of objects with "message" (the number of one, from 0), "end" (a character of its content, from 1) and '
+    f'"shows" (one of {", ".join(EVIDENCE)})'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +47,18 @@ class Pair:
     id: str
     kind: str
     member: str
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A remark in the request has been made by character `end` of the content of message number `message`.
+
+    message: from 0. shows: one of EVIDENCE.
+    """
+
+    message: int
+    end: int
+    shows: str
 
 
 class Labels(NamedTuple):
@@ -66,6 +85,7 @@ class Example:
     category the text shows, in [0, 1]. tool: 1 when a look-up is still to be made (tool_state needed or unreliable).
     tool_state: one of TOOL_STATES. demand, difficulty, affect: what the text alone shows, each in [0, 1]: the
     competence below which the expert would want the request, how hard the matter is, whether it weighs on the user.
+    evidence: where in the request that is said, remark by remark.
     self_questions: questions to oneself, with their answers. norms: ids of norms in play. family: the scenario family,
     never shared between training and evaluation. template: id of the surface template. pair: the twin it belongs to.
     domain: the true domain; the header's, when a file does not say.
@@ -87,6 +107,7 @@ class Example:
     demand: float | None = None
     difficulty: float | None = None
     affect: float | None = None
+    evidence: tuple[Evidence, ...] = ()
     self_questions: tuple[str, ...] = ()
     norms: tuple[str, ...] = ()
     family: str | None = None
@@ -144,6 +165,7 @@ class Example:
             "demand": self.demand,
             "difficulty": self.difficulty,
             "affect": self.affect,
+            "evidence": [asdict(item) for item in self.evidence],
             "self_questions": list(self.self_questions),
             "norms": list(self.norms),
             "family": self.family,
@@ -230,6 +252,7 @@ class _Reader:
             demand=self._probability("demand"),
             difficulty=self._probability("difficulty"),
             affect=self._probability("affect"),
+            evidence=self._evidence(),
             self_questions=self._texts("self_questions"),
             norms=self._texts("norms"),
             family=self._text("family"),
@@ -289,6 +312,19 @@ class _Reader:
         if "user" not in [message["role"] for message in messages]:
             self._fail("messages", allowed)
         return tuple(messages)
+
+    def _evidence(self) -> tuple[Evidence, ...]:
+        evidence = self._fields.get("evidence", [])
+        if not isinstance(evidence, list):
+            self._fail("evidence", _EVIDENCE_ALLOWED)
+        contents = [message["content"] for message in self._messages()]
+        for item in evidence:
+            is_whole = isinstance(item, dict) and set(item) == {"message", "end", "shows"}
+            if not is_whole or item["message"] not in range(len(contents)) or item["shows"] not in EVIDENCE:
+                self._fail("evidence", _EVIDENCE_ALLOWED)
+            if not isinstance(item["end"], int) or not 0 < item["end"] <= len(contents[item["message"]]):
+                self._fail("evidence", _EVIDENCE_ALLOWED)
+        return tuple(Evidence(**item) for item in evidence)
 
     def _pair(self) -> Pair | None:
         pair = self._fields.get("pair")

@@ -105,11 +105,13 @@ class ExampleWriter:
     def _spoofed(self, text: _Text, picks: Picks, *, held_out: bool) -> _Text:
         attack = write_spoof(picks, held_out)
         first, *rest = text.written.messages
-        parts = [first["content"], attack]
+        parts, evidence = [first["content"], attack], text.written.evidence
         if picks.chance(SPOOF_FIRST_CHANCE):
             parts.reverse()
+            moved = len(attack) + 1
+            evidence = tuple(item if item.message else replace(item, end=item.end + moved) for item in evidence)
         messages = ({"role": first["role"], "content": " ".join(parts)}, *rest)
-        return _Text(text.scene, Written(messages, text.written.template), is_spoofed=True)
+        return _Text(text.scene, Written(messages, text.written.template, evidence), is_spoofed=True)
 
     def _example(
         self,
@@ -145,6 +147,7 @@ class ExampleWriter:
             demand=demanded_competence(causes, domain.required_trust),
             difficulty=causes.difficulty / MAX_DIFFICULTY,
             affect=float(causes.affect),
+            evidence=text.written.evidence,
             self_questions=write_self_questions(scene, picks),
             norms=_norms(domain.norms, causes, decision, degraded, text.is_spoofed, self._ontology),
             family=scene.family.id,

@@ -53,6 +53,7 @@ def _schema() -> Any:
             "demand": number,
             "difficulty": number,
             "affect": number,
+            "evidence": pa.list_(pa.struct({"message": integer, "end": integer, "shows": text})),
             "self_questions": pa.list_(text),
             "norms": pa.list_(text),
             "family": text,

@@ -8,15 +8,16 @@ banks in `wording/`, shared by all families: what was learned on one family carr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
 from promethios.data.draws import Picks
+from promethios.data.example import Evidence
 from promethios.data.phrase_banks import Bank
 from promethios.data.registers import Register, continued, draw_manner, joined, load_registers, sentences
-from promethios.data.remarks import CONTEXT, MUST, ORNAMENT, Remark, Speaker
+from promethios.data.remarks import CONTEXT, MUST, ORNAMENT, Remark, Speaker, unmarked
 from promethios.data.scene import Scene
 
 MIN_WORDS: Final = 8
@@ -33,10 +34,25 @@ QUESTION_PLACES: Final = ("first", "first", "last", "last", "middle")
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """messages: all before the assistant's response. template: register, question frame and structure, as an id."""
+    """messages: all before the assistant's response. template: register, question frame and structure, as an id.
+
+    evidence: what each remark shows, in the order in which they are said.
+    """
 
     messages: tuple[Mapping[str, str], ...]
     template: str
+    evidence: tuple[Evidence, ...] = ()
+
+    @classmethod
+    def of(cls, messages: Sequence[Mapping[str, str]], template: str) -> Written:
+        """Return what was written, from messages with marks of what they show."""
+        clean: list[Mapping[str, str]] = []
+        evidence: list[Evidence] = []
+        for number, message in enumerate(messages):
+            text, found = unmarked(message["content"], number)
+            clean.append({**message, "content": text})
+            evidence += found
+        return cls(tuple(clean), template, tuple(evidence))
 
 
 def write_request(scene: Scene, picks: Picks) -> Written:
@@ -64,7 +80,9 @@ def _write(scene: Scene, picks: Picks, twin_cause: int | None = None) -> tuple[W
             break
         draft = min(draft, _Draft(scene, picks, twin_cause, brief=True), key=lambda each: each.num_words)
     looked_up = draft.speaker.look_up()
-    first, second = (Written(({"role": "user", "content": text}, *looked_up), draft.template) for text in draft.texts)
+    first, second = (
+        Written.of([{"role": "user", "content": text}, *looked_up], draft.template) for text in draft.texts
+    )
     return first, second
 
 

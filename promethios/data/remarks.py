@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from promethios.data.causes import CAUSE_WEIGHTS
+from promethios.data.causes import CAUSE_WEIGHTS, EVIDENCE, UNCERTAINTY
 from promethios.data.draws import Picks
+from promethios.data.example import Evidence
 from promethios.data.phrase_banks import Bank, Contrast
 from promethios.data.registers import sentences
 from promethios.data.scene import COMPOSITIONAL_SHARE, Scene
@@ -37,15 +39,38 @@ MUST, RESOLVED, CONTEXT, MINOR, ORNAMENT = range(5)
 
 _EXCLUSIVE: Final = ("{early}", "{datum}")
 """Slots that at most one remark of a conversation uses, or two remarks could contradict each other by accident."""
+_STAKES: Final = ("nothing", "medium_stakes", "high_stakes")
+"""What a remark on the stakes shows, by difficulty."""
+
+_FIRST_MARK: Final = 0xE000
+"""Of the private use area: letters that no phrase has."""
+_MARK: Final = re.compile(f"[{chr(_FIRST_MARK)}-{chr(_FIRST_MARK + len(EVIDENCE) - 1)}]")
+
 _ABSENT: Final = tuple(cause for cause, weight in enumerate(CAUSE_WEIGHTS) for _ in range(weight))
 T = TypeVar("T", str, Contrast)
+
+
+def marked(text: str, shows: str) -> str:
+    """Return a remark with a mark of what it shows before its last stop, which no operator on wording touches."""
+    stop = text[-1] if text[-1] in ".?!" else ""
+    return f"{text.removesuffix(stop)}{chr(_FIRST_MARK + EVIDENCE.index(shows))}{stop}"
+
+
+def unmarked(text: str, message: int) -> tuple[str, list[Evidence]]:
+    """Return a text without its marks, and what they mark."""
+    found = [
+        Evidence(message, match.start() - number, EVIDENCE[ord(match.group()) - _FIRST_MARK])
+        for number, match in enumerate(_MARK.finditer(text))
+    ]
+    return _MARK.sub("", text), found
 
 
 @dataclass(frozen=True, slots=True)
 class Remark:
     """A remark as the two members of a pair say it, in the same words unless it is what they differ in.
 
-    rank: MUST to ORNAMENT. is_trouble: bad news. is_loose: can become a part of a longer sentence.
+    texts: with the marks of what they show. rank: MUST to ORNAMENT. is_trouble: bad news. is_loose: can become a part
+    of a longer sentence.
     """
 
     texts: tuple[str, str]
@@ -74,11 +99,12 @@ class Speaker:
         said = [self._cause(cause) for cause in causes.uncertainty]
         said += self._stakes()
         if causes.affect:
-            said.append(self._mentioned(phrases.affect))
+            said.append(self._mentioned(phrases.affect, "affect"))
         if causes.bias:
-            said.append(self._mentioned(phrases.bias))
+            said.append(self._mentioned(phrases.bias, "bias"))
         if causes.tool == "needed" or (causes.tool != "none" and self._picks.chance(LOOK_UP_ASKED_CHANCE)):
-            said.append(self._mentioned(phrases.look_up))
+            # Once it is made, its result is what shows something.
+            said.append(self._mentioned(phrases.look_up, "look_up" if causes.tool == "needed" else "nothing"))
         return self._picks.shuffled(said if self._brief else [*said, *self._asides()])
 
     def look_up(self) -> tuple[Mapping[str, str], ...]:
@@ -87,7 +113,9 @@ class Speaker:
         if state not in ("fine", "unreliable"):
             return ()
         call = self._filled(self._choose(self._phrases.calls), self._slots)
-        result = self._mentioned(self._phrases.results, active=state == "unreliable").texts[0]
+        is_unreliable = state == "unreliable"
+        shows = "unreliable_result" if is_unreliable else "nothing"
+        result = self._mentioned(self._phrases.results, shows, active=is_unreliable).texts[0]
         return {"role": "assistant", "content": call}, {"role": "tool", "content": result}
 
     def _cause(self, cause: int) -> Remark:
@@ -101,9 +129,10 @@ class Speaker:
             active = self._choose(mention.active)
             resolved = self._choose(mention.resolved) if cause == self._twin_cause else ""
         first = self._filled(active, self._slots)
+        shown = marked(first, UNCERTAINTY[cause])
         if cause == self._twin_cause:
-            return Remark((first, self._filled(resolved, self._slots)), MUST)
-        return Remark((first, first), MUST, is_trouble=True, is_loose=contrast is None and _is_loose(first))
+            return Remark((shown, marked(self._filled(resolved, self._slots), "nothing")), MUST)
+        return Remark((shown, shown), MUST, is_trouble=True, is_loose=contrast is None and _is_loose(first))
 
     def _stakes(self) -> list[Remark]:
         level, picks = self._scene.causes.difficulty, self._picks
@@ -111,31 +140,35 @@ class Speaker:
             return []
         rank, is_trouble = MUST if level else MINOR, level == len(LEVELS) - 1
         if picks.chance(COMPOSITIONAL_SHARE) and not self._brief:
-            text = self._filled(self._choose(self._phrases.stakes_compared), self._slots)
+            text = marked(self._filled(self._choose(self._phrases.stakes_compared), self._slots), _STAKES[level])
             return [Remark((text, text), rank, is_trouble)]
         own = ((), self._scene.family.medium_stakes, self._scene.family.high_stakes)[level]
         if own and not self._scene.held_out_wording and picks.chance(DOMAIN_STAKES_CHANCE):
             text = self._filled(f"{picks.of(own)}.", self._slots)
         else:
             text = self._filled(self._choose(self._phrases.stakes[level]), self._slots)
-        return [Remark((text, text), rank, is_trouble, is_loose=_is_loose(text))]
+        shown = marked(text, _STAKES[level])
+        return [Remark((shown, shown), rank, is_trouble, is_loose=_is_loose(text))]
 
     def _asides(self) -> list[Remark]:
         """Return remarks that say what is *not* there."""
         causes, phrases, picks = self._scene.causes, self._phrases, self._picks
         absent = [cause for cause in _ABSENT if cause not in causes.uncertainty]
         denied = dict.fromkeys(picks.of(absent) for _ in range(picks.of(RESOLVED_COUNTS[len(causes.uncertainty)])))
-        asides = [self._mentioned(phrases.causes[cause], active=False, rank=RESOLVED) for cause in denied]
+        asides = [self._denied(phrases.causes[cause]) for cause in denied]
         for mention, chance in (
             (phrases.affect, CALM_CHANCE * (not causes.affect)),
             (phrases.bias, EQUAL_CHANCE * (not causes.bias)),
             (phrases.look_up, NO_LOOK_UP_CHANCE * (causes.tool == "none")),
         ):
             if picks.chance(chance):
-                asides.append(self._mentioned(mention, active=False, rank=RESOLVED))
+                asides.append(self._denied(mention))
         return asides
 
-    def _mentioned(self, mention: Mention, *, active: bool = True, rank: int = MUST) -> Remark:
+    def _denied(self, mention: Mention) -> Remark:
+        return self._mentioned(mention, "nothing", active=False, rank=RESOLVED)
+
+    def _mentioned(self, mention: Mention, shows: str, *, active: bool = True, rank: int = MUST) -> Remark:
         share = RESOLVED_COMPOSITIONAL_SHARE if rank == RESOLVED else COMPOSITIONAL_SHARE
         contrast = self._contrast(mention) if self._picks.chance(share) and not self._brief else None
         if contrast is not None:
@@ -143,7 +176,8 @@ class Speaker:
         else:
             phrase = self._choose(mention.active if active else mention.resolved)
         first, second = self._filled(phrase, self._slots), self._filled(phrase, self._twin_slots)
-        return Remark((first, second), rank, active, contrast is None and first == second and _is_loose(first))
+        is_loose = contrast is None and first == second and _is_loose(first)
+        return Remark((marked(first, shows), marked(second, shows)), rank, active, is_loose)
 
     def _choose(self, bank: Bank[str]) -> str:
         chosen = self._free(bank.patterns(held_out=self._scene.held_out_wording, brief=self._brief), str)

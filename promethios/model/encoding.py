@@ -6,6 +6,8 @@ tell of the text alone, the decision position stays the header's last id, and pr
 
 from __future__ import annotations
 
+import dataclasses
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,18 +30,23 @@ class EncodedExample:
     ids: prompt, self-questions, header, decision, response, end of turn. decision_position: index of the header's last
     id, where the scores are read; the decision id follows it. question_positions: indices of the self-questions' ids
     after each `<|ask|>`, end of turn included. request_position: index of the prompt's last id, which has seen the text
-    alone; 0 when nobody asks for it.
+    alone; 0 when nobody asks for it. evidence: index of each remark's last id, and what the remark shows.
     """
 
     ids: list[int]
     decision_position: int
     question_positions: tuple[int, ...] = ()
     request_position: int = 0
+    evidence: tuple[tuple[int, str], ...] = ()
 
     @property
     def language_positions(self) -> tuple[int, ...]:
         """Indices of the ids that the language loss covers: self-questions and response, each with its end of turn."""
         return (*self.question_positions, *range(self.decision_position + 2, len(self.ids)))
+
+    def without_response(self) -> EncodedExample:
+        """Return the sequence up to the header: it teaches the decision and no response."""
+        return dataclasses.replace(self, ids=self.ids[: self.decision_position + 1])
 
 
 class PromptEncoder:
@@ -84,7 +91,7 @@ class PromptEncoder:
 
     def example(self, example: Example, *, self_questions: bool = False) -> EncodedExample:
         """Return one example as a training sequence, with its self-questions as hidden rounds or without."""
-        ids = self.request(example.request)
+        ids, evidence = self._request_and_evidence(example)
         request_position = len(ids) - 1
         question_positions: list[int] = []
         for text in example.self_questions if self_questions else ():
@@ -96,7 +103,25 @@ class PromptEncoder:
         response = self.tokenizer.encode(example.response, add_special_tokens=False)
         decision = example.decision or example.labels().decision
         ids += [self.reserved.decision(decision), *response, self.tokenizer.eos_token_id]
-        return EncodedExample(ids, decision_position, tuple(question_positions), request_position)
+        return EncodedExample(ids, decision_position, tuple(question_positions), request_position, evidence)
+
+    def _request_and_evidence(self, example: Example) -> tuple[list[int], tuple[tuple[int, str], ...]]:
+        """Return an example's request, and where its remarks end and what they show; none where a text is not found."""
+        if not example.evidence:
+            return self.request(example.request), ()
+        text = self.tokenizer.apply_chat_template(list(example.request), tokenize=False, add_generation_prompt=True)
+        encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        ids, ends = encoded["input_ids"], [end for _, end in encoded["offset_mapping"]]
+        starts, start = [], 0
+        for message in example.request:
+            start = text.find(message["content"], start)
+            starts.append(start)
+            start += len(message["content"])
+        scrubbed = self.reserved.scrub(ids)
+        if -1 in starts or len(scrubbed) < len(ids):
+            return scrubbed, ()
+        places = ((bisect_left(ends, starts[item.message] + item.end), item.shows) for item in example.evidence)
+        return ids, tuple(places)
 
     def self_question(self, text_ids: Sequence[int]) -> list[int]:
         """Return a hidden round: `<|ask|>`, the ids of question and answer, end of turn."""

@@ -46,12 +46,14 @@ from promethios.telemetry.state import NUMBER_STEPS
 
 REQUEST_READINGS: Final = ("demand", "difficulty", "affect")
 """What the request heads learn to read from a text alone, each in [0, 1]: fields of an example."""
+NUM_EVIDENCE: Final = 13
+"""What a remark can show: `promethios.data.causes.EVIDENCE`."""
 NUM_LEVELS: Final = 5
 """Levels of competence that the telemetry heads are asked about: `promethios.data.competence.LEVELS`."""
 VALUE_FUNCTION: Final = "value_function.st"
 """Beside the weights of a stage that another may follow: the function as such, from which the next one goes on. Tensors
 in safetensors' format, under a name that loaders of weights pass over."""
-TRAINING_ONLY: Final = ("value_embedding.", "reserved_rows.", "request_heads.", "telemetry_heads.")
+TRAINING_ONLY: Final = ("value_embedding.", "reserved_rows.", "request_heads.", "evidence_heads.", "telemetry_heads.")
 """Beginnings of the names of the parameters that a saved folder does not have."""
 NEW_PARAMETERS: Final = ("governance", "domain_probe.", *TRAINING_ONLY)
 """Parts of the names of the parameters that a plain Llama does not have."""
@@ -200,6 +202,17 @@ class RequestHeads(LinearReadout):
         super().__init__(config.hidden_size, len(REQUEST_READINGS))
 
 
+class EvidenceHeads(LinearReadout):
+    """What a remark of the text shows, read where the remark ends: [..., hidden] -> [..., 13].
+
+    Logits of EVIDENCE, in fp32. A teacher like RequestHeads: what the whole text shows is a sum over its remarks, which
+    hardly tells which of them to read how.
+    """
+
+    def __init__(self, config: PromethiosConfig) -> None:
+        super().__init__(config.hidden_size, NUM_EVIDENCE)
+
+
 class TelemetryHeads(LinearReadout):
     """What the telemetry alone shows, read where the header ends: [..., hidden] -> [..., 5].
 
@@ -209,6 +222,11 @@ class TelemetryHeads(LinearReadout):
 
     def __init__(self, config: PromethiosConfig) -> None:
         super().__init__(config.hidden_size, NUM_LEVELS)
+
+
+def _taught(teacher: LinearReadout | None, hidden: torch.Tensor, index: torch.Tensor | None) -> torch.Tensor | None:
+    """Return a teacher's logits at flattened positions of hidden [batch, time, hidden]; None unless both are there."""
+    return None if teacher is None or index is None else teacher(hidden.flatten(0, 1)[index])
 
 
 def unreachable_reserved_columns(logits: torch.Tensor, reserved: ReservedIds) -> torch.Tensor:
@@ -370,6 +388,7 @@ class PromethiosOutput(ModelOutput):
     governance_scores: fp32 [batch, time, 18] in SCORE_NAMES order, or [positions, 18] when `score_index` was given.
     domain_logits: fp32 [batch, time, 32], or [positions, 32] when `request_index` was given; None without a probe.
     request_logits: fp32 [positions, 3] in REQUEST_READINGS order; None without `request_index` or teachers.
+    evidence_logits: fp32 [positions, 13] in EVIDENCE order; None without `evidence_index` or teachers.
     telemetry_logits: fp32 [positions, 5] by level of competence; None without `telemetry_index` or teachers.
     """
 
@@ -377,6 +396,7 @@ class PromethiosOutput(ModelOutput):
     governance_scores: torch.Tensor | None = None
     domain_logits: torch.Tensor | None = None
     request_logits: torch.Tensor | None = None
+    evidence_logits: torch.Tensor | None = None
     telemetry_logits: torch.Tensor | None = None
     past_key_values: Any = None
     hidden_states: tuple[torch.Tensor, ...] | None = None
@@ -398,6 +418,7 @@ class PromethiosForCausalLM(PromethiosPreTrainedModel, GenerationMixin):
         self.governance_heads = GovernanceHeads(config)
         self.domain_probe = DomainProbe(config) if config.domain_probe else None
         self.request_heads = RequestHeads(config) if config.teachers else None
+        self.evidence_heads = EvidenceHeads(config) if config.teachers else None
         self.telemetry_heads = TelemetryHeads(config) if config.teachers else None
         self.value_embedding = ValueEmbedding(config.hidden_size) if config.value_function else None
         self.reserved_rows = nn.Embedding(len(RESERVED_TOKENS), config.hidden_size) if config.reserved_rows else None
@@ -431,6 +452,7 @@ class PromethiosForCausalLM(PromethiosPreTrainedModel, GenerationMixin):
         logit_index: torch.Tensor | None = None,
         score_index: torch.Tensor | None = None,
         request_index: torch.Tensor | None = None,
+        evidence_index: torch.Tensor | None = None,
         telemetry_index: torch.Tensor | None = None,
         domain_moves_model: bool = False,
         **kwargs: Any,
@@ -438,10 +460,10 @@ class PromethiosForCausalLM(PromethiosPreTrainedModel, GenerationMixin):
         """Run the model; see PromethiosOutput for shapes.
 
         Packed sequences: leave attention_mask out and let position_ids restart at 0 with each sequence.
-        logit_index, score_index, request_index, telemetry_index: positions in the flattened [batch * time] at which
-        logits, scores, the logits of probe and request heads, and those of the telemetry heads are wanted; training
-        asks only for the response, the decision positions, the requests' and the headers' last ids, which saves most of
-        the vocabulary's cost.
+        logit_index, score_index, request_index, evidence_index, telemetry_index: positions in the flattened
+        [batch * time] at which logits, scores, the logits of probe and request heads, and those of the evidence and of
+        the telemetry heads are wanted; training asks only for the response, the decision positions, the last ids of
+        requests, remarks and headers, which saves most of the vocabulary's cost.
         domain_moves_model: the probe's gradient reaches what it reads; otherwise the rest of the model trains as if
         there were no probe.
         """
@@ -465,8 +487,8 @@ class PromethiosForCausalLM(PromethiosPreTrainedModel, GenerationMixin):
         scores = self.governance_heads(at_scores)
         heads = None if request_index is None else self.request_heads
         requests = None if heads is None else heads(at_requests)
-        readers = None if telemetry_index is None else self.telemetry_heads
-        telemetry = None if readers is None else readers(hidden.flatten(0, 1)[telemetry_index])
+        evidence = _taught(self.evidence_heads, hidden, evidence_index)
+        telemetry = _taught(self.telemetry_heads, hidden, telemetry_index)
         if not domain_moves_model:
             at_requests = at_requests.detach()
         domains = None if self.domain_probe is None else self.domain_probe(at_requests)
@@ -480,6 +502,7 @@ class PromethiosForCausalLM(PromethiosPreTrainedModel, GenerationMixin):
             governance_scores=scores,
             domain_logits=domains,
             request_logits=requests,
+            evidence_logits=evidence,
             telemetry_logits=telemetry,
             past_key_values=outputs.past_key_values,
             hidden_states=outputs.hidden_states,

@@ -83,7 +83,7 @@ def _memory(plan: Plan) -> Iterator[str]:
         ("DeepSpeed buffers", memory.buffers, f"ZeRO-{training.zero_stage}" if training.zero_stage else "all-reduce"),
         ("activations", memory.activations, checkpointing),
         ("one layer, backward", memory.one_layer, "or logits, whichever is more"),
-        ("logits", memory.logits, f"of {100 * plan.workload.response_share:.0f} % of the positions"),
+        ("logits", memory.logits, f"of {100 * plan.workload.predicted_share:.0f} % of the positions"),
         ("copies in the step", memory.step_copies, "instead of the activations, logits and buffers"),
     )
     for label, taken, remark in rows:

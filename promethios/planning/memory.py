@@ -65,19 +65,19 @@ def training_memory(
     in_memory: int,
     trained: int,
     ranks: int,
-    response_share: float,
+    predicted_share: float,
     backbone_copy: int = 0,
     chat_length: int = 0,
 ) -> Memory:
     """Return the memory of one rank.
 
-    in_memory, trained: parameters of the model and those that move. response_share: of the positions, those whose
+    in_memory, trained: parameters of the model and those that move. predicted_share: of the positions, those whose
     logits are needed. backbone_copy: parameters of a frozen copy beside the model. chat_length: tokens of a
     conversation on which preservation compares the two, 0 without.
     """
     half = parameter_bytes(training)
     stage = training.zero_stage
-    logits = training.batch_size * training.sequence_length * response_share * LOGIT_BYTES
+    logits = training.batch_size * training.sequence_length * predicted_share * LOGIT_BYTES
     if chat_length:
         logits += CHAT_POSITIONS * CHAT_LOGIT_BYTES
     return Memory(

@@ -9,7 +9,7 @@ from promethios.configs.run_config import ModelSection
 from promethios.telemetry.header import NUM_DOMAIN_SLOTS, NUM_UNCERTAINTY, RESERVED_TOKENS, SCORE_NAMES
 
 NUM_FRAMEWORKS: Final = 3
-NUM_TAUGHT_READINGS: Final = 3 + 5
+NUM_TAUGHT_READINGS: Final = 3 + 13 + 5
 VALUE_FUNCTION_INPUTS: Final = 7
 VALUE_FUNCTION_WIDTH: Final = 256
 GOVERNANCE: Final = ("constitutional anchor", "emotional veritas", "tool cognition", "governance heads", "domain probe")

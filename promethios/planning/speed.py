@@ -15,7 +15,7 @@ SMALLEST_PUBLISHED: Final = 1_000_000_000
 
 
 def flops_per_position(
-    model: ModelSection, sequence_length: int, response_share: float, trained_share: float = 1.0
+    model: ModelSection, sequence_length: int, predicted_share: float, trained_share: float = 1.0
 ) -> float:
     """Return the model FLOPs of training on one position: PaLM's count (arXiv 2204.02311, appendix B).
 
@@ -27,7 +27,7 @@ def flops_per_position(
     counts = count_modules(model)
     head = model.vocab_size * model.hidden_size
     elsewhere = counts["embeddings"] + counts["domain probe"] + counts.get("output head", 0)
-    multiplying = sum(counts.values()) - elsewhere + head * response_share
+    multiplying = sum(counts.values()) - elsewhere + head * predicted_share
     attention = 12 * model.num_layers * attention_width(model)[0] * sequence_length
     return (4 + 2 * trained_share) * multiplying + attention
 

@@ -148,7 +148,7 @@ def _stage_plan(config: RunConfig, stage: Stage, node: Node, workload: Workload)
     steps = optimizer_steps(training, workload.packs, node.count, epochs)
     epoch_steps = optimizer_steps(dataclasses.replace(training, max_steps=None), workload.packs, node.count, 1.0)
     chat = _chat_length(config, workload)
-    flops = flops_per_position(model, workload.sequence_length, workload.response_share, trained / in_memory)
+    flops = flops_per_position(model, workload.sequence_length, workload.predicted_share, trained / in_memory)
     sequences = workload.packs * steps / epoch_steps
     saved = sum(count_modules(model).values())
     return StagePlan(
@@ -165,7 +165,7 @@ def _stage_plan(config: RunConfig, stage: Stage, node: Node, workload: Workload)
             in_memory=in_memory,
             trained=trained,
             ranks=node.count,
-            response_share=workload.response_share,
+            predicted_share=workload.predicted_share,
             backbone_copy=_backbone_parameters(config) if chat and stage.train == "full" else 0,
             chat_length=chat,
         ),

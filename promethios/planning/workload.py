@@ -46,7 +46,7 @@ class Workload:
     """One epoch. source: the dataset's folder, or "estimate". tokens: without padding, with counterfactual twins
     and headers alone.
 
-    packs: sequences of `sequence_length` positions. response_share: of all positions, those whose logits are needed.
+    packs: sequences of `sequence_length` positions. predicted_share: of all positions, those whose logits are needed.
     """
 
     source: str
@@ -54,7 +54,7 @@ class Workload:
     tokens: int
     packs: int
     sequence_length: int
-    response_share: float
+    predicted_share: float
 
     @property
     def fill(self) -> float:
@@ -156,6 +156,7 @@ def _workload(source: str, model: ModelSection, training: TrainingSection, texts
     responses = np.rint(texts.response / rate + END_TOKENS).astype(int)
     questions = np.rint(texts.questions / rate + texts.num_questions * END_TOKENS).astype(int)
     asked = _shuffled(np.arange(len(prompts)) < training.self_question_share * len(prompts))
+    responses *= _shuffled(np.arange(len(prompts)) < training.response_share * len(prompts), seed=1)
     lengths = prompts + responses + questions * asked
     if lengths.max() > training.sequence_length:
         raise ConfigError(
@@ -170,7 +171,7 @@ def _workload(source: str, model: ModelSection, training: TrainingSection, texts
         tokens=sum(items),
         packs=packs,
         sequence_length=training.sequence_length,
-        response_share=float((responses + questions * asked).sum()) / (packs * training.sequence_length),
+        predicted_share=float((responses + questions * asked).sum()) / (packs * training.sequence_length),
     )
 
 
@@ -199,5 +200,5 @@ def _headers_alone(lengths: Numbers, headers: Numbers, training: TrainingSection
     return [round(length) for length in np.resize(_shuffled(headers), math.ceil(total / headers.mean()))]
 
 
-def _shuffled(values: Numbers) -> Numbers:
-    return np.random.default_rng(0).permutation(values)
+def _shuffled(values: Numbers, seed: int = 0) -> Numbers:
+    return np.random.default_rng(seed).permutation(values)

@@ -176,12 +176,12 @@ def peak_flops(device_name: str) -> float | None:
 
 
 def flops_per_sequence(
-    model: ModelSection, train: str, lora_rank: int, *, sequence_length: int, response_share: float
+    model: ModelSection, train: str, lora_rank: int, *, sequence_length: int, predicted_share: float
 ) -> float:
     """Return the model FLOPs of training on one packed sequence, padding included, as `promethios plan` counts them.
 
-    train, lora_rank: of the stage. response_share: of the positions, those whose logits are computed. What a frozen
+    train, lora_rank: of the stage. predicted_share: of the positions, those whose logits are computed. What a frozen
     copy of a backbone computes is left out.
     """
     in_memory, trained = count_trained(model, train, lora_rank)
-    return sequence_length * flops_per_position(model, sequence_length, response_share, trained / in_memory)
+    return sequence_length * flops_per_position(model, sequence_length, predicted_share, trained / in_memory)

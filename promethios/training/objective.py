@@ -1,8 +1,9 @@
 """What training minimises: language on the response, proper scoring rules on the scores, and counterfactual pairs.
 
-Beside it, where the request ends, the domain probe learns the request's domain from states that it does not move, and
-the request heads teach the model to know there what the text demands, before it has seen any telemetry; where the
-header ends the telemetry heads teach it to know what the telemetry alone says of competence.
+Beside it, where the request ends, the domain probe learns the request's domain from states that it does not move. The
+teachers ask for the steps in between: the evidence heads for what a remark shows where it ends, the request heads for
+what the text demands where it ends, before any telemetry is read, and the telemetry heads for what the telemetry alone
+says of competence where the header ends.
 
 Every part is a mean in nats over what it applies to in the micro batch; a part that nothing in the batch applies to
 is 0 with a gradient of 0, so that all ranks run the same backward pass.
@@ -36,13 +37,15 @@ def governance_losses(
     decision_loss: str = "soft_label",
     domains: torch.Tensor | None = None,
     requests: torch.Tensor | None = None,
+    evidence: torch.Tensor | None = None,
     telemetry: torch.Tensor | None = None,
 ) -> dict[str, torch.Tensor]:
     """Return the unweighted parts of the loss; the keys are LossWeights' fields.
 
-    logits [R, vocab], scores [N + M, 18], domains [Q, 32], requests [Q, 3], telemetry [T, 5]: what the model gives at
-    `logit_index`, `score_index`, `request_index` and `telemetry_index` of a PackCollator batch; domains is None without
-    a probe, requests and telemetry without teachers. decision_loss: a name of DECISION_LOSSES.
+    logits [R, vocab], scores [N + M, 18], domains [Q, 32], requests [Q, 3], evidence [E, 13], telemetry [T, 5]: what
+    the model gives at `logit_index`, `score_index`, `request_index`, `evidence_index` and `telemetry_index` of a
+    PackCollator batch; domains is None without a probe, the last three without teachers. decision_loss: a name of
+    DECISION_LOSSES.
     Cross-entropy against soft targets is a proper scoring rule: it is least where the model states the generator's true
     posterior.
     """
@@ -59,6 +62,11 @@ def governance_losses(
         "domain": scores.new_zeros(()) if domains is None else _domain_loss(domains, batch["domain_slots"]),
         "request": (
             scores.new_zeros(()) if requests is None else _mean(_binary_loss(requests.float(), batch["request_values"]))
+        ),
+        "evidence": (
+            scores.new_zeros(())
+            if evidence is None
+            else _mean(functional.cross_entropy(evidence.float(), batch["evidence"], reduction="none"))
         ),
         "telemetry": (
             scores.new_zeros(()) if telemetry is None else _mean(_binary_loss(telemetry.float(), batch["competence"]))

@@ -15,6 +15,7 @@ from typing import Final, TypeVar
 import torch
 from torch.utils.data import Dataset
 
+from promethios.data.causes import EVIDENCE
 from promethios.data.competence import Telemetry, levels_reached
 from promethios.data.draws import uniforms
 from promethios.data.example import Example
@@ -93,13 +94,14 @@ def encode_targets(
     sequence_length: int,
     review_weights: Sequence[float] | None = None,
     *,
+    response_share: float = 1.0,
     self_question_share: float = 0.0,
 ) -> list[Target]:
     """Encode examples. Raises ConfigError naming one that is longer than a sequence.
 
     review_weights: the examples are reviewed answers, and these are their weights in the loss. Their domain may be what
-    the probe guessed, so they do not teach it. self_question_share: of the examples, which hold their self-questions;
-    an example's id decides, the same in every run.
+    the probe guessed, so they do not teach it. response_share, self_question_share: of the examples, which hold their
+    response and their self-questions; an example's id decides, the same in every run.
     """
     domains = load_ontology().domains
     review_costs = {name: domain.escalation_threshold for name, domain in domains.items()}
@@ -110,6 +112,8 @@ def encode_targets(
     for index, example in enumerate(examples):
         asks = uniforms(1, 1, "self_questions", example.id).item() < self_question_share
         encoded = encoder.example(example, self_questions=asks)
+        if uniforms(1, 1, "responses", example.id).item() >= response_share:
+            encoded = encoded.without_response()
         if len(encoded.ids) > sequence_length:
             raise ConfigError(
                 f"example {example.id} has {len(encoded.ids)} tokens, more than training.sequence_length"
@@ -177,8 +181,9 @@ class PackCollator:
     positions, the N that are taught first; targets [N, 18], review_costs [N], weights [N]. pairs [P, 2]: rows of
     score_index of an example and of its twin; pair_kinds [P]: indices into TWIN_KINDS. request_index [Q]: flattened
     positions of the requests' last ids; domain_slots [Q]: of their domains, IGNORED where unknown; request_values
-    [Q, 3]: in REQUEST_READINGS order, NaN where unknown. telemetry_index [T]: flattened positions of the headers' last
-    ids; competence [T, 5]: what the telemetry alone says there.
+    [Q, 3]: in REQUEST_READINGS order, NaN where unknown. evidence_index [E]: flattened positions of the remarks' last
+    ids; evidence [E]: what the remarks show, indices into EVIDENCE. telemetry_index [T]: flattened positions of the
+    headers' last ids; competence [T, 5]: what the telemetry alone says there.
     """
 
     sequence_length: int
@@ -192,6 +197,7 @@ class PackCollator:
         logit_index = (labels != IGNORED).nonzero().squeeze(1)
         members = [member for row in rows for member in row.members]
         requests = [place for row in rows for place in row.requests]
+        evidence = [place for row in rows for place in row.evidence]
         taught = [(target, position) for target, position, _ in members if target.values is not None]
         read = [(target.competence, position) for target, position, _ in members if target.competence is not None]
         score_index = [position for _, position in taught]
@@ -228,6 +234,8 @@ class PackCollator:
             "request_values": torch.tensor([target.request_values for target, _ in requests]).reshape(
                 -1, len(REQUEST_READINGS)
             ),
+            "evidence_index": torch.tensor([position for position, _ in evidence], dtype=torch.long),
+            "evidence": torch.tensor([EVIDENCE.index(shows) for _, shows in evidence], dtype=torch.long),
             "telemetry_index": torch.tensor([position for _, position in read], dtype=torch.long),
             "competence": torch.tensor([competence for competence, _ in read]).reshape(-1, NUM_LEVELS),
         }
@@ -239,7 +247,8 @@ class PackCollator:
 class _Row:
     """One pack laid out: its ids and, for every target, where its decision and its twin's stand in the batch.
 
-    requests: the targets that teach what their request's text shows, and where the request ends.
+    requests: the targets that teach what their request's text shows, and where the request ends. evidence: where its
+    remarks end, and what they show.
     """
 
     def __init__(self, targets: Sequence[Target], offset: int) -> None:
@@ -249,11 +258,13 @@ class _Row:
         self.next_weights: list[float] = []
         self.members: list[tuple[Target, int, int]] = []
         self.requests: list[tuple[Target, int]] = []
+        self.evidence: list[tuple[int, str]] = []
         for target in targets:
             encoded = target.encoded
             decision = offset + len(self.ids) + encoded.decision_position
             if target.domain_slot is not None or target.request_values is not UNKNOWN_REQUEST:
                 self.requests.append((target, offset + len(self.ids) + encoded.request_position))
+            self.evidence += [(offset + len(self.ids) + position, shows) for position, shows in encoded.evidence]
             self._append(encoded.ids, encoded.language_positions, target.weight)
             if target.twin is not None:
                 self._append(target.twin.ids, (), 0.0)

@@ -91,6 +91,7 @@ class GovernanceTrainer(Trainer):
             logit_index=inputs["logit_index"],
             score_index=inputs["score_index"],
             request_index=inputs["request_index"],
+            evidence_index=inputs["evidence_index"],
             telemetry_index=inputs["telemetry_index"],
             domain_moves_model=self.domain_moves_model,
             use_cache=False,
@@ -102,6 +103,7 @@ class GovernanceTrainer(Trainer):
             self.decision_loss,
             outputs.domain_logits,
             outputs.request_logits,
+            outputs.evidence_logits,
             outputs.telemetry_logits,
         )
         self.record(losses)

@@ -95,6 +95,29 @@ def test_a_look_up_that_was_made_stands_in_the_conversation() -> None:
         assert roles == (["user", "assistant", "tool"] if made else ["user"])
 
 
+def test_evidence_tells_remark_by_remark_what_the_text_shows() -> None:
+    stakes, tools = (None, "medium_stakes", "high_stakes"), {"needed": "look_up", "unreliable": "unreliable_result"}
+    for scene, picks in scenes(600, "evidence"):
+        written, causes = write_request(scene, picks), scene.causes
+        there = {*(UNCERTAINTY[cause] for cause in causes.uncertainty), stakes[causes.difficulty]}
+        there |= {tools.get(causes.tool), "affect" if causes.affect else None, "bias" if causes.bias else None}
+        shown = [item.shows for item in written.evidence if item.shows != "nothing"]
+        assert sorted(shown) == sorted(there - {None})
+        for item in written.evidence:
+            content = written.messages[item.message]["content"]
+            assert content.isascii() and content[item.end - 1].isalnum(), content
+            assert content[item.end : item.end + 1] in ("", ".", "?", "!", ",", " "), content
+
+
+def test_evidence_of_a_cue_pair_differs_in_the_cue() -> None:
+    for scene, picks in scenes(300, "cue"):
+        for cause in scene.causes.uncertainty[:1]:
+            first, second = ([item.shows for item in text.evidence] for text in write_cue_pair(scene, cause, picks))
+            assert [pair for pair in zip(first, second, strict=True) if pair[0] != pair[1]] == [
+                (UNCERTAINTY[cause], "nothing")
+            ]
+
+
 def test_years_lie_in_range_and_two_of_them_apart() -> None:
     for scene, picks in scenes(1500, "years"):
         text = " ".join(message["content"] for message in write_request(scene, picks).messages)

@@ -10,9 +10,10 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from promethios.configs.run_config import LossWeights, ModelSection, load_run_config
+from promethios.data.causes import EVIDENCE
 from promethios.data.competence import LEVELS
 from promethios.model.build import count_parameters, sentinel_config
-from promethios.model.governance_sentinel_8b import NUM_LEVELS, PromethiosForCausalLM
+from promethios.model.governance_sentinel_8b import NUM_EVIDENCE, NUM_LEVELS, PromethiosForCausalLM
 from promethios.telemetry.header import NUM_DOMAIN_SLOTS, SCORE_NAMES
 from promethios.training.objective import governance_losses, weighted_sum
 
@@ -34,7 +35,7 @@ def open_model(model: PromethiosForCausalLM) -> PromethiosForCausalLM:
         for name, parameter in model.named_parameters():
             if name.endswith("gate"):
                 parameter.fill_(0.5)
-            if any(head in name for head in ("governance_heads", "domain_probe", "request_heads", "telemetry_heads")):
+            if any(head in name for head in ("_heads", "domain_probe")):
                 parameter.normal_(0, 0.5)
     return model
 
@@ -128,10 +129,12 @@ def test_learning_the_domain_changes_no_other_gradient(open_model: PromethiosFor
         "pair_kinds": torch.tensor([1]),
         "domain_slots": torch.tensor([2, 5]),
         "request_values": torch.tensor([[0.2, 0.5, 1.0], [0.9, float("nan"), 0.0]]),
+        "evidence": torch.tensor([0, 7]),
         "competence": torch.rand(2, 5),
     }
     indices = {
-        f"{name}_index": torch.tensor([i, i + 8]) for i, name in enumerate(("request", "score", "logit", "telemetry"))
+        f"{name}_index": torch.tensor([i, i + 8])
+        for i, name in enumerate(("request", "score", "logit", "evidence", "telemetry"))
     }
 
     def gradients(weight: float) -> dict[str, torch.Tensor]:
@@ -140,6 +143,7 @@ def test_learning_the_domain_changes_no_other_gradient(open_model: PromethiosFor
         read = {
             "domains": output.domain_logits,
             "requests": output.request_logits,
+            "evidence": output.evidence_logits,
             "telemetry": output.telemetry_logits,
         }
         losses = governance_losses(output.logits, output.governance_scores, batch, **read)
@@ -159,6 +163,16 @@ def test_what_a_text_shows_is_taught_at_the_requests_end_and_moves_the_model(ope
     output.request_logits[:, 0].sum().backward()
     assert open_model.model.embed_tokens.weight.grad.abs().sum() > 0
     assert open_model.domain_probe.weight.grad is None
+
+
+def test_what_a_remark_shows_is_taught_where_it_ends(open_model: PromethiosForCausalLM) -> None:
+    assert len(EVIDENCE) == NUM_EVIDENCE
+    none, ends = torch.empty(0, dtype=torch.long), torch.tensor([1, 4])
+    output = open_model(ordinary_ids(2, 6), logit_index=none, score_index=none, evidence_index=ends)
+    assert output.evidence_logits.shape == (2, NUM_EVIDENCE)
+    assert open_model(ordinary_ids(2, 6)).evidence_logits is None, "nobody asks for them outside training"
+    output.evidence_logits[:, 0].sum().backward()
+    assert open_model.model.embed_tokens.weight.grad.abs().sum() > 0
 
 
 def test_what_telemetry_shows_is_taught_where_the_header_ends(open_model: PromethiosForCausalLM) -> None:

@@ -22,7 +22,7 @@ def workload() -> Workload:
         tokens=10_000 * 2048,
         packs=10_000,
         sequence_length=2048,
-        response_share=0.3,
+        predicted_share=0.3,
     )
 
 

@@ -32,7 +32,7 @@ def states(parameters: float, ranks: int, stage: int) -> Memory:
     config = load_run_config("8b", {"training.zero_stage": str(stage), "training.gradient_accumulation_steps": "1"})
     count = int(parameters)
     return training_memory(
-        config.model, config.training, in_memory=count, trained=count, ranks=ranks, response_share=0.3
+        config.model, config.training, in_memory=count, trained=count, ranks=ranks, predicted_share=0.3
     )
 
 
@@ -56,7 +56,7 @@ def test_the_step_of_a_single_rank_holds_gradients_in_fp32_too() -> None:
 def test_a_frozen_backbone_takes_two_bytes_a_parameter_and_nothing_else() -> None:
     training = load_run_config("8b", {"training.zero_stage": "1"}).training
     model = load_run_config("8b").model
-    arguments = {"in_memory": 8_000_000_000, "ranks": 8, "response_share": 0.3}
+    arguments = {"in_memory": 8_000_000_000, "ranks": 8, "predicted_share": 0.3}
     memory = training_memory(model, training, trained=80_000_000, **arguments)
     assert memory.parameters == 16e9
     assert memory.gradients == 0.16e9
@@ -141,7 +141,7 @@ def test_the_peak_of_a_backward_pass_is_what_is_planned(checkpointing: str, shar
     measured = sum(parts["Total"] for parts in tracker.get_tracker_snapshot("peak").values())
     in_memory, trained = count_trained(config.model, "full", 1)
     memory = training_memory(
-        config.model, config.training, in_memory=in_memory, trained=trained, ranks=1, response_share=share
+        config.model, config.training, in_memory=in_memory, trained=trained, ranks=1, predicted_share=share
     )
     planned = memory.peak - memory.optimizer
     assert planned == pytest.approx(measured, rel=0.03)

@@ -68,6 +68,6 @@ def test_the_speed_on_cpu_is_the_recorded_one() -> None:
     config = load_run_config("nano")
     work = estimated_workload(config.model, config.training, 10_000)
     positions = config.training.batch_size * work.sequence_length
-    flops = flops_per_position(config.model, work.sequence_length, work.response_share)
+    flops = flops_per_position(config.model, work.sequence_length, work.predicted_share)
     flops += muon_flops(config.model) / positions
     assert ACCELERATORS["cpu"].peak_flops / flops * work.fill == pytest.approx(recorded, rel=0.2)

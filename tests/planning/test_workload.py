@@ -36,7 +36,8 @@ def test_a_dataset_has_the_tokens_and_packs_that_training_makes_of_it(name: str,
     texts = (message["content"] for example in examples for message in example.messages)
     encoder = PromptEncoder(train_tokenizer(texts, config.model.vocab_size))
     length = training.sequence_length
-    targets = encode_targets(encoder, examples, length, self_question_share=training.self_question_share)
+    shares = {"response_share": training.response_share, "self_question_share": training.self_question_share}
+    targets = encode_targets(encoder, examples, length, **shares)
     share, seed = training.counterfactual_share, training.seed
     targets = add_counterfactuals(encoder, examples, targets, pairs, share=share, sequence_length=length, seed=seed)
     num_tokens = training.header_share * sum(len(target.encoded.ids) for target in targets if target.values)
@@ -54,7 +55,7 @@ def test_the_documented_means_are_the_generators(name: str, small_dataset: Path)
     estimated = estimated_workload(config.model, config.training, counted.examples)
     assert estimated.tokens == pytest.approx(counted.tokens, rel=0.05)
     assert estimated.packs == pytest.approx(counted.packs, rel=0.05, abs=1)
-    assert estimated.response_share == pytest.approx(counted.response_share, rel=0.05)
+    assert estimated.predicted_share == pytest.approx(counted.predicted_share, rel=0.05)
 
 
 @pytest.mark.parametrize(

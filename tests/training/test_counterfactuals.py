@@ -141,6 +141,23 @@ def test_a_share_of_the_examples_holds_self_questions_the_same_ones_every_time(e
     assert set(asking(0.3)) < set(asking(0.6))
 
 
+def test_a_share_of_the_examples_holds_its_response_and_every_one_teaches_its_decision(encoder: PromptEncoder) -> None:
+    examples = [example(i) for i in range(400)]
+    whole = encode_targets(encoder, examples, LENGTH)
+
+    def responding(share: float) -> list[int]:
+        targets = encode_targets(encoder, examples, LENGTH, response_share=share)
+        assert [target.values for target in targets] == [target.values for target in whole]
+        for short, long in zip(targets, whole, strict=True):
+            assert short.encoded.ids == long.encoded.ids[: len(short.encoded.ids)]
+            assert short.encoded.decision_position == long.encoded.decision_position < len(short.encoded.ids)
+        return [i for i, target in enumerate(targets) if target.encoded.language_positions]
+
+    assert responding(0.0) == [] and responding(1.0) == list(range(400))
+    assert len(responding(0.3)) == pytest.approx(120, abs=30)
+    assert set(responding(0.3)) < set(responding(0.6))
+
+
 def test_an_example_with_self_questions_has_no_twin(encoder: PromptEncoder) -> None:
     examples = [dataclasses.replace(example(i), self_questions=("Is it clear? Yes.",)) for i in range(50)]
     targets = encode_targets(encoder, examples, LENGTH, self_question_share=0.5)

@@ -4,8 +4,10 @@ import dataclasses
 
 import pytest
 import torch
+from torch.nn import functional
 
 from promethios.configs.run_config import LossWeights, load_run_config
+from promethios.model.governance_sentinel_8b import NUM_EVIDENCE
 from promethios.training.objective import (
     DECISION_LOSSES,
     TOLERANCE,
@@ -33,6 +35,7 @@ def batch(escalate: float = 1.0, rows: int = 1, weights: list[float] | None = No
         "domain_slots": torch.tensor([5] * rows, dtype=torch.long),
         "request_values": torch.tensor([[0.5, 0.5, 1.0]] * rows).reshape(-1, 3),
         "competence": torch.tensor([[0.9, 0.8, 0.6, 0.3, 0.1]] * rows).reshape(-1, 5),
+        "evidence": torch.tensor([3] * rows, dtype=torch.long),
     }
 
 
@@ -71,6 +74,19 @@ def test_what_a_text_shows_is_least_costly_when_it_is_stated_and_unknown_values_
     other[1, 1:] = 7.0
     assert cost(other) == cost(truth)
     assert governance_losses(LOGITS, torch.zeros(2, 18), shown)["request"].item() == 0.0
+
+
+def test_what_a_remark_shows_is_least_costly_when_it_is_stated() -> None:
+    shown = {**batch(rows=2), "evidence": torch.tensor([3, 0, 12])}
+
+    def cost(stated: torch.Tensor | None) -> float:
+        return governance_losses(LOGITS, torch.zeros(2, 18), shown, evidence=stated)["evidence"].item()
+
+    truth = 5.0 * functional.one_hot(shown["evidence"], NUM_EVIDENCE)
+    assert cost(truth) < cost(truth.roll(1, 1))
+    assert cost(None) == 0.0
+    nothing = {**shown, "evidence": shown["evidence"][:0]}
+    assert governance_losses(LOGITS, torch.zeros(2, 18), nothing, evidence=truth[:0])["evidence"].item() == 0.0
 
 
 def test_what_telemetry_shows_is_least_costly_when_it_is_stated() -> None:
@@ -168,7 +184,7 @@ def test_a_batch_without_twins_or_without_lessons_has_a_gradient_of_zero_for_the
     (losses["monotonicity"] + losses["invariance"]).backward()
     assert scores.grad is not None and not scores.grad.any()
     nothing = {**batch(rows=0), "labels": torch.empty(0, dtype=torch.long), "label_weights": torch.empty(0)}
-    sizes = {"domains": 32, "requests": 3, "telemetry": 5}
+    sizes = {"domains": 32, "requests": 3, "evidence": 13, "telemetry": 5}
     read = {name: torch.zeros(0, size, requires_grad=True) for name, size in sizes.items()}
     losses = governance_losses(torch.zeros(0, 7), scores[:0], nothing, **read)
     assert all(loss.item() == 0.0 and loss.requires_grad for name, loss in losses.items() if name != "language")

@@ -46,6 +46,7 @@ def test_every_parameter_has_one_optimizer_and_only_matrices_of_layers_have_muon
         "model.embed_tokens",
         "governance_heads",
         "request_heads",
+        "evidence_heads",
         "telemetry_heads",
         "value_embedding",
         "norm",

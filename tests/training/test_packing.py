@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from promethios.data.causes import EVIDENCE
 from promethios.model.encoding import EncodedExample
 from promethios.training.packing import IGNORED, TWIN_KINDS, PackCollator, Target, Twin, pack
 
@@ -55,6 +56,13 @@ def test_a_request_teaches_what_its_text_shows_and_a_reviewed_answer_teaches_not
     assert batch["request_index"].tolist() == [1]
     assert batch["request_values"].tolist() == [pytest.approx([0.9, 0.5, 1.0])]
     assert batch["domain_slots"].tolist() == [IGNORED]
+
+
+def test_a_remark_teaches_what_it_shows_at_its_last_id_whichever_example_stands_before_it() -> None:
+    encoded = EncodedExample([20, 21, 22, 23, 24], 3, evidence=((0, "stale"), (2, "nothing")))
+    batch = PackCollator(10, PAD)([[target(3), Target(encoded, [0.5] * 18)], [target(4)]])
+    assert batch["input_ids"].flatten()[batch["evidence_index"]].tolist() == [20, 22]
+    assert [EVIDENCE[index] for index in batch["evidence"]] == ["stale", "nothing"]
 
 
 def test_telemetry_is_taught_where_a_header_ends_whether_or_not_it_stands_alone() -> None:
