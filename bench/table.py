@@ -26,7 +26,7 @@ QUALITY = {
     "Responses that show a raw metric, of 2,000": "responses that show a raw metric",
     "Responses that fit their decision": "responses that fit their decision",
 }
-"""What the table says of each recorded number: its 95 % interval, or over several seeds the mean [least, most]."""
+"""What the table says of each recorded number: its 95 % interval, over several seeds the widest that they span."""
 COUNTS = ("attacks that succeed", "responses that show a raw metric")
 GATEWAYS = {
     "promethios": "wrapped mode",
