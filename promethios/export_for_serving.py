@@ -26,6 +26,7 @@ from promethios.evaluation.calibration import Calibration
 from promethios.evaluation.certificate import FILE_NAME as CERTIFICATE
 from promethios.evaluation.certificate import Certificate
 from promethios.evaluation.files import write_atomically
+from promethios.evaluation.lineage import LINEAGE
 from promethios.model.card import model_card
 from promethios.model.folder import (
     REQUIRED_FILES,
@@ -38,7 +39,6 @@ from promethios.model.folder import (
 
 REPORT: Final = "evaluation_report.json"
 REPORT_PAGE: Final = "evaluation_report.html"
-LINEAGE: Final = "lineage.json"
 CARD: Final = "README.md"
 
 

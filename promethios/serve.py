@@ -30,6 +30,7 @@ from promethios.cli import run_command
 from promethios.errors import ServingError
 from promethios.evaluation.calibration import Calibration
 from promethios.evaluation.certificate import Certificate
+from promethios.evaluation.lineage import load_lineage
 from promethios.model.folder import check_model_folder
 
 SERVED_NAME: Final = "promethios"
@@ -143,9 +144,9 @@ def _serve_wrapped(args: argparse.Namespace) -> int:
 
 
 def check(args: argparse.Namespace) -> None:
-    """Check model folder, calibration, certificate and port. Raises a PromethiosError naming what is wrong."""
+    """Check model folder, calibration, certificate, lineage and port. Raises a PromethiosError naming what is wrong."""
     check_model_folder(args.model_path)
-    Certificate.load(args.model_path, Calibration.load(args.model_path))
+    load_lineage(args.model_path, Certificate.load(args.model_path, Calibration.load(args.model_path)))
     _check_port(args.host, args.port)
 
 

@@ -25,15 +25,11 @@ from obstore.store import from_url
 from promethios.errors import ConfigError, ModelFolderError, PromethiosError, ServingError
 from promethios.evaluation.calibration import Calibration
 from promethios.evaluation.certificate import Certificate
-from promethios.model.folder import check_model_folder, read_json
+from promethios.evaluation.lineage import LINEAGE, load_lineage
+from promethios.model.folder import check_model_folder
 
-LINEAGE: Final = "lineage.json"
 SCHEMES: Final = ("s3://", "gs://", "az://", "file:///")
-_HASHED: Final = {
-    "governance_calibration.json": "calibration_sha256",
-    "governance_certificate.json": "certificate_sha256",
-    "evaluation_report.json": "evaluation_report_sha256",
-}
+_REPORT: Final = "evaluation_report.json"
 _PART_BYTES: Final = 32 * 2**20
 _REQUESTS: Final = 8
 _RETRY_S: Final = 300
@@ -73,14 +69,9 @@ def fetch_model(url: str, folder: Path) -> int:
 def verify_model(folder: Path) -> None:
     """Check that a folder is one whole export, by the hashes in its lineage. Raises ModelFolderError."""
     check_model_folder(folder)
-    calibration = Calibration.load(folder)
-    Certificate.load(folder, calibration)
-    lineage = read_json(folder / LINEAGE)
-    if lineage.get("weights_sha256") != calibration.weights_sha256:
-        raise ModelFolderError(f"{folder}: {LINEAGE} belongs to other weights; export and upload the folder again")
-    for name, key in _HASHED.items():
-        if hashlib.sha256((folder / name).read_bytes()).hexdigest() != lineage.get(key):
-            raise ModelFolderError(f"{folder / name} is not the file that was exported; upload the folder again")
+    lineage = load_lineage(folder, Certificate.load(folder, Calibration.load(folder))) or {}
+    if hashlib.sha256((folder / _REPORT).read_bytes()).hexdigest() != lineage.get("evaluation_report_sha256"):
+        raise ModelFolderError(f"{folder / _REPORT} is not the file that was exported; upload the folder again")
 
 
 def _is_the_same(folder: Path, lineage: bytes) -> bool:

@@ -8,15 +8,11 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from promethios.errors import ModelFolderError
-from promethios.evaluation.calibration import calibration_sha256
-from promethios.evaluation.certificate import Certificate, certificate_sha256
-from promethios.model.folder import read_json
+from promethios.evaluation.certificate import Certificate
+from promethios.evaluation.lineage import load_lineage, part_hashes
 from promethios.telemetry.state import CHANNELS, GovernanceState, stale_level
 from promethios_serving.telemetry.source import TelemetrySource
 
-LINEAGE: Final = "lineage.json"
-"""Written by `promethios export`; a folder that was only trained and evaluated has none."""
 _SHOWN_LINEAGE: Final = ("promethios_version", "dataset_sha256", "evaluation_report_sha256", "gates_hold")
 
 
@@ -38,14 +34,10 @@ def model_status(folder: Path, name: str, certificate: Certificate) -> dict[str,
 
     Raises ModelFolderError when the folder's lineage is about other weights, calibration or certificate.
     """
-    hashes = {
-        "weights_sha256": certificate.weights_sha256,
-        "calibration_sha256": calibration_sha256(folder),
-        "certificate_sha256": certificate_sha256(folder),
-    }
+    lineage = load_lineage(folder, certificate)
     return {
         "model": name,
-        **hashes,
+        **part_hashes(folder, certificate),
         "certificate": {
             "confidence": certificate.confidence,
             "default_threshold": certificate.default_threshold,
@@ -54,22 +46,8 @@ def model_status(folder: Path, name: str, certificate: Certificate) -> dict[str,
                 for name, domain in certificate.domains.items()
             },
         },
-        "lineage": _lineage(folder, hashes),
+        "lineage": None if lineage is None else {key: lineage.get(key) for key in _SHOWN_LINEAGE},
     }
-
-
-def _lineage(folder: Path, hashes: dict[str, str]) -> dict[str, Any] | None:
-    path = folder / LINEAGE
-    if not path.is_file():
-        return None
-    lineage = read_json(path)
-    for key, actual in hashes.items():
-        if lineage.get(key) != actual:
-            raise ModelFolderError(
-                f"{path}: {key} is {str(lineage.get(key))[:12]}, the folder holds {actual[:12]}; "
-                "run `promethios export` again, to a new folder"
-            )
-    return {key: lineage.get(key) for key in _SHOWN_LINEAGE}
 
 
 def telemetry_status(source: TelemetrySource) -> dict[str, Any]:

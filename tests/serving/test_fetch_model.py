@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from promethios.evaluation.lineage import LINEAGE
 from promethios.model.folder import weights_sha256
-from promethios_serving.fetch_model import LINEAGE, main, verify_model
+from promethios_serving.fetch_model import main, verify_model
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from starlette.datastructures import State
 from promethios.errors import ModelFolderError
 from promethios.evaluation.calibration import calibration_sha256
 from promethios.evaluation.certificate import certificate_sha256
+from promethios.evaluation.lineage import LINEAGE
 from promethios.model.folder import weights_sha256
 from promethios_serving.promethios_governance_inference_wrapper import InferenceWrapper
-from promethios_serving.status import LINEAGE
 
 pytest.importorskip("torch")
 from promethios.model.configuration import PromethiosConfig

@@ -11,6 +11,7 @@ import pytest
 from promethios import serve
 from promethios.cli import build_parser
 from promethios.errors import ModelFolderError, PromethiosError, ServingError
+from promethios.evaluation.lineage import LINEAGE
 
 
 def arguments(folder: Path, *more: str) -> argparse.Namespace:
@@ -53,6 +54,11 @@ def test_a_calibration_of_other_weights_is_refused(folder: Path) -> None:
     with (folder / "model.safetensors").open("ab") as stream:
         stream.write(b" ")
     refused(folder, error=ModelFolderError, said="belongs to weights")
+
+
+def test_a_lineage_of_other_weights_is_refused_before_vllm_starts(folder: Path) -> None:
+    (folder / LINEAGE).write_text('{"weights_sha256": "ffff"}', encoding="utf-8")
+    refused(folder, error=ModelFolderError, said="lineage.json: weights_sha256 is ffff, the folder holds")
 
 
 def test_a_folder_without_certificate_is_refused_and_says_how_to_make_one(folder: Path) -> None:
