@@ -37,6 +37,7 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "bench" / "results"
 SEEDS = (42, 43, 44)
 QUALITY_EXAMPLES = 60_000
+ABLATION_EXAMPLES = 20_000
 ABLATIONS = {
     "numbers as independent rows": "model.value_embedding=bins",
     "no modules between the layers": "model.governance_modules=false",
@@ -139,7 +140,8 @@ def quality(work: Path) -> dict[str, Any]:
     The generator is free, and as many tokens of new examples teach far more than the same ones again. About 30 minutes
     of one core a training; two run side by side. `--work DIR` keeps what is done, and goes on there.
     """
-    reports = reports_of(work, {f"seed {seed}": (f"training.seed={seed}",) for seed in SEEDS})
+    jobs = {f"seed {seed}": (f"training.seed={seed}",) for seed in SEEDS}
+    reports = reports_of(work, jobs, QUALITY_EXAMPLES)
     of_seeds = [quality_numbers(reports[f"seed {seed}"]) for seed in SEEDS]
     first = reports[f"seed {SEEDS[0]}"]
     return {
@@ -164,15 +166,16 @@ def quality(work: Path) -> dict[str, Any]:
 
 
 def ablations(work: Path) -> dict[str, Any]:
-    """The numbers of `quality` for its first seed, and without one part of the model at a time."""
+    """The numbers of `quality` for its first seed on 20,000 examples, and without one part of the model at a time."""
     seed = f"training.seed={SEEDS[0]}"
-    jobs = {f"seed {SEEDS[0]}": (seed,)} | {name: (seed, override) for name, override in ABLATIONS.items()}
-    return {name: quality_numbers(report) for name, report in reports_of(work, jobs).items()}
+    jobs = {"whole": (seed,)} | {name: (seed, override) for name, override in ABLATIONS.items()}
+    reports = reports_of(work / "ablations", jobs, ABLATION_EXAMPLES)
+    return {name: quality_numbers(report) for name, report in reports.items()}
 
 
-def reports_of(work: Path, jobs: dict[str, tuple[str, ...]]) -> dict[str, dict[str, Any]]:
+def reports_of(work: Path, jobs: dict[str, tuple[str, ...]], num_examples: int) -> dict[str, dict[str, Any]]:
     """Train and evaluate one model for each name, two at a time; the values override its configuration."""
-    data = dataset(work, QUALITY_EXAMPLES)
+    data = dataset(work, num_examples)
     with ThreadPoolExecutor(max_workers=2) as pool:
         done = pool.map(lambda job: trained_and_evaluated(work / job[0].replace(" ", "-"), data, job[1]), jobs.items())
         return dict(zip(jobs, done, strict=True))
