@@ -165,7 +165,7 @@ class Example:
             "demand": self.demand,
             "difficulty": self.difficulty,
             "affect": self.affect,
-            "evidence": [asdict(item) for item in self.evidence],
+            "evidence": [{"message": e.message, "end": e.end, "shows": e.shows} for e in self.evidence],
             "self_questions": list(self.self_questions),
             "norms": list(self.norms),
             "family": self.family,
@@ -232,12 +232,13 @@ class _Reader:
 
     def example(self, default_id: str) -> Example:
         state, header_domain = self._governance()
+        messages = self._messages()
         soft_label = self._probabilities("soft_label", len(DECISIONS))
         if soft_label and abs(sum(soft_label) - 1.0) > SUM_TOLERANCE:
             self._fail("soft_label", "four probabilities that sum to 1")
         return Example(
             id=self._text("id") or default_id,
-            messages=self._messages(),
+            messages=messages,
             state=state,
             header_domain=header_domain,
             decision=self._one_of("decision", DECISIONS),
@@ -252,7 +253,7 @@ class _Reader:
             demand=self._probability("demand"),
             difficulty=self._probability("difficulty"),
             affect=self._probability("affect"),
-            evidence=self._evidence(),
+            evidence=self._evidence(messages),
             self_questions=self._texts("self_questions"),
             norms=self._texts("norms"),
             family=self._text("family"),
@@ -313,16 +314,15 @@ class _Reader:
             self._fail("messages", allowed)
         return tuple(messages)
 
-    def _evidence(self) -> tuple[Evidence, ...]:
+    def _evidence(self, messages: Sequence[Mapping[str, str]]) -> tuple[Evidence, ...]:
         evidence = self._fields.get("evidence", [])
         if not isinstance(evidence, list):
             self._fail("evidence", _EVIDENCE_ALLOWED)
-        contents = [message["content"] for message in self._messages()]
         for item in evidence:
             is_whole = isinstance(item, dict) and set(item) == {"message", "end", "shows"}
-            if not is_whole or item["message"] not in range(len(contents)) or item["shows"] not in EVIDENCE:
+            if not is_whole or item["message"] not in range(len(messages)) or item["shows"] not in EVIDENCE:
                 self._fail("evidence", _EVIDENCE_ALLOWED)
-            if not isinstance(item["end"], int) or not 0 < item["end"] <= len(contents[item["message"]]):
+            if not isinstance(item["end"], int) or not 0 < item["end"] <= len(messages[item["message"]]["content"]):
                 self._fail("evidence", _EVIDENCE_ALLOWED)
         return tuple(Evidence(**item) for item in evidence)
 

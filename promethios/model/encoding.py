@@ -77,8 +77,7 @@ class PromptEncoder:
 
     def request(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
         """Return the chat prompt up to the assistant's turn, without a header."""
-        text = self.tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
-        return self.reserved.scrub(self.tokenizer.encode(text, add_special_tokens=False))
+        return self.reserved.scrub(self.tokenizer.encode(self._request_text(messages), add_special_tokens=False))
 
     def example_header(self, example: Example) -> list[int]:
         """Return an example's header."""
@@ -105,11 +104,15 @@ class PromptEncoder:
         ids += [self.reserved.decision(decision), *response, self.tokenizer.eos_token_id]
         return EncodedExample(ids, decision_position, tuple(question_positions), request_position, evidence)
 
+    def _request_text(self, messages: Sequence[Mapping[str, Any]]) -> str:
+        text: str = self.tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+        return text
+
     def _request_and_evidence(self, example: Example) -> tuple[list[int], tuple[tuple[int, str], ...]]:
         """Return an example's request, and where its remarks end and what they show; none where a text is not found."""
         if not example.evidence:
             return self.request(example.request), ()
-        text = self.tokenizer.apply_chat_template(list(example.request), tokenize=False, add_generation_prompt=True)
+        text = self._request_text(example.request)
         encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
         ids, ends = encoded["input_ids"], [end for _, end in encoded["offset_mapping"]]
         starts, start = [], 0
