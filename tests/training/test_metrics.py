@@ -152,7 +152,7 @@ def test_the_peak_is_known_by_the_name_that_cuda_reports(device: str, peak: floa
 
 def test_flops_are_about_six_a_parameter_and_position_where_all_of_them_train() -> None:
     model = load_run_config("8b").model
-    flops = flops_per_sequence(model, "full", 64, sequence_length=2048, response_share=1.0)
+    flops = flops_per_sequence(model, "full", 64, sequence_length=2048, predicted_share=1.0)
     assert flops / (6 * 8.07e9 * 2048) == pytest.approx(1.0, abs=0.1)
-    frozen = flops_per_sequence(model, "modules", 64, sequence_length=2048, response_share=1.0)
+    frozen = flops_per_sequence(model, "modules", 64, sequence_length=2048, predicted_share=1.0)
     assert frozen / flops == pytest.approx(2 / 3, abs=0.05)

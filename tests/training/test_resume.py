@@ -20,6 +20,7 @@ pytestmark = pytest.mark.integration
 STEPS = 10
 TINY = TINY_MODEL | {
     "training.zero_stage": 3,
+    "training.response_share": 1.0,  # each micro batch of so small a run has a response
     "training.batch_size": 1,
     "training.gradient_accumulation_steps": 2,
     "training.max_steps": STEPS,
