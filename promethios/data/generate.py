@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Final
 
 from promethios.data.attacks import write_spoof
@@ -17,7 +18,7 @@ from promethios.data.causes import (
     demanded_competence,
 )
 from promethios.data.draws import Picks, uniforms
-from promethios.data.example import BEHAVIOURS, PAIR_MEMBERS, Example, Pair
+from promethios.data.example import BEHAVIOURS, PAIR_MEMBERS, Evidence, Example, Pair
 from promethios.data.mixture import BLOCK, DIGITS, Candidates, Split
 from promethios.data.pairs import removed_cause
 from promethios.data.prompts import Written, write_cue_pair, write_group_pair, write_request
@@ -110,6 +111,8 @@ class ExampleWriter:
             parts.reverse()
             moved = len(attack) + 1
             evidence = tuple(item if item.message else replace(item, end=item.end + moved) for item in evidence)
+        attack_ends = len(attack) if parts[0] is attack else len(first["content"]) + 1 + len(attack)
+        evidence = tuple(sorted((*evidence, Evidence(0, attack_ends, "nothing")), key=attrgetter("message", "end")))
         messages = ({"role": first["role"], "content": " ".join(parts)}, *rest)
         return _Text(text.scene, Written(messages, text.written.template, evidence), is_spoofed=True)
 

@@ -157,6 +157,14 @@ def test_attacks_are_added_and_change_no_label(dataset: Mapping[str, list[Exampl
         assert first.soft_label == second.soft_label
         assert first.prompt in second.prompt
         assert len(second.prompt) > len(first.prompt)
+        shown, shown_attacked = ([item.shows for item in twin.evidence] for twin in (first, second))
+        assert sorted(shown_attacked) == sorted([*shown, "nothing"])
+        for item in first.evidence:
+            said = first.messages[item.message]["content"][: item.end]
+            assert any(
+                other.shows == item.shows and second.messages[other.message]["content"][: other.end].endswith(said)
+                for other in second.evidence
+            )
         if split == "spoof_pairs":
             assert first.decision == second.decision == "escalate"
 
