@@ -18,8 +18,8 @@ demo: setup ## Run the whole loop on CPU: generate, train, evaluate, export, ser
 	$(BIN)/promethios demo --output_dir $(DEMO_DIR)
 
 .PHONY: train-full
-train-full: setup ## Train nano on 60,000 examples seen once (25 minutes), then evaluate and export it
-	$(BIN)/promethios generate --output_dir runs/full/data --num_examples 60000
+train-full: setup ## Train nano on 100,000 examples seen once (40 minutes), then evaluate and export it
+	$(BIN)/promethios generate --output_dir runs/full/data --num_examples 100000
 	$(BIN)/promethios train --config nano --data_dir runs/full/data --output_dir runs/full/model --set training.epochs=1
 	$(BIN)/promethios evaluate --model_path runs/full/model --data_dir runs/full/data
 	$(BIN)/promethios export --model_path runs/full/model --output_path runs/full/export

@@ -204,6 +204,7 @@ def _train(
     from promethios.training.headers import draw_headers
     from promethios.training.metrics import flops_per_sequence
     from promethios.training.new_model import prepare_backbone
+    from promethios.training.noise import add_noise
     from promethios.training.packing import PackedDataset, encode_targets
     from promethios.training.progress import MetricsCallback, ProgressLog, StopOnSignal
     from promethios.training.universal import universal_checkpoint
@@ -234,6 +235,7 @@ def _train(
         sequence_length=training.sequence_length,
         seed=training.seed,
     )
+    targets = add_noise(encoder, targets, share=training.noise_share, seed=training.seed)
     example_tokens = sum(len(target.encoded.ids) for target in targets if target.values is not None)
     targets += draw_headers(
         encoder, data.examples, num_tokens=training.header_share * example_tokens, seed=training.seed

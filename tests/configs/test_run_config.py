@@ -52,6 +52,7 @@ def test_the_8b_preset_keeps_the_seeds_keys() -> None:
         ("training.decision_loss", "focal", "allowed are soft_label, defer"),
         ("training.counterfactual_share", "1.5", "from 0 to 1"),
         ("training.response_share", "1.5", "from 0 to 1"),
+        ("training.noise_share", "2", "from 0 to 1"),
         ("training.header_share", "-0.1", "from 0 to 1"),
         ("preference.beta", "0", "above 0"),
         ("preference.replay_share", "1", "at least 0 and below 1"),
