@@ -58,9 +58,10 @@ def _quality() -> list[tuple[str, str, str]]:
 
 
 def _number(name: str, over_seeds: dict[str, float]) -> str:
-    """Counts as they are, everything else with its interval."""
+    """Counts with the highest of any seed, everything else with its interval."""
     if name in COUNTS:
-        return f"{over_seeds['value']:g}"
+        mean, highest = over_seeds["value"], over_seeds["high"]
+        return f"{mean:g}" if mean == highest else f"{mean:.2g} in the mean, at most {highest:g}"
     return _estimate(over_seeds)
 
 
