@@ -4,7 +4,7 @@
     promethios audit verify audit.jsonl.1 audit.jsonl      # one chain over rotated files, oldest first
     promethios audit verify audit.jsonl --holds HASH       # a record that the server's log named must be among them
 
-Exit code: 0 when the chain holds, 1 when it does not.
+Exit code: 0 when the chain holds, 1 when it does not, 2 for a file that cannot be read.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Check the files; returns the exit code."""
-    holds = ["--holds", args.holds] if args.holds else []
+    holds = ["--holds", args.holds] if args.holds is not None else []
     command = [sys.executable, "-m", _CHECK, *holds, "--", *map(str, args.files)]
     return subprocess.run(command, check=False).returncode
 

@@ -58,7 +58,7 @@ _TELEMETRY_OPTIONS: Final = ("telemetry_file", "telemetry_url", "default_domain"
 _WRAPPED: Final = "promethios_serving.wrapped"
 _WRAPPED_NEEDS: Final = ("aiohttp", "uvicorn", "uvloop", "httptools")
 _WRAPPED_OPTIONS: Final = ("upstream_model", "upstream_key_env", "self_check")
-_VLLM_OPTIONS: Final = ("dtype", "max_model_len", "vllm_arguments")
+_VLLM_OPTIONS: Final = ("served_model_name", "dtype", "max_model_len", "verbose", "vllm_arguments")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -80,7 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--on_gate_failure", choices=("refuse", "escalate"), help="when the gate cannot be computed")
     parser.add_argument("--dtype", help="number format (default: float32 on CPU, the model's own on CUDA)")
     parser.add_argument("--max_model_len", type=int, help="context length in tokens (default: the model's)")
-    parser.add_argument("--served_model_name", default=SERVED_NAME, help="the API's model name (default %(default)s)")
+    parser.add_argument("--served_model_name", help=f"the API's model name (default {SERVED_NAME})")
     parser.add_argument("--verbose", action="store_true", help="show vLLM's own log")
     parser.add_argument("vllm_arguments", nargs="*", metavar="-- VLLM_ARGUMENT", help="arguments for vLLM, after --")
 
@@ -154,7 +154,8 @@ def server_command(args: argparse.Namespace, *, on_cpu: bool) -> list[str]:
     """Return the command line of the server."""
     dtype = args.dtype or ("float32" if on_cpu else "auto")
     command = [sys.executable, "-m", _ENTRY, "--model", str(args.model_path), "--dtype", dtype]
-    command += ["--host", args.host, "--port", str(args.port), "--served-model-name", args.served_model_name]
+    command += ["--host", args.host, "--port", str(args.port)]
+    command += ["--served-model-name", args.served_model_name or SERVED_NAME]
     command += ["--middleware", _GUARD]
     if args.max_model_len is not None:
         command += ["--max-model-len", str(args.max_model_len)]

@@ -40,6 +40,8 @@ class GovernedRequests:
             request, body = self._open(scope, raw)
         except RequestRefused as refusal:
             return await send_refusal(send, refusal)
+        except RecursionError:
+            return await send_refusal(send, _not_json("the request body is nested too deeply"))
         except ClientGone:
             return None
         token = CURRENT.set(request)
@@ -61,11 +63,15 @@ class GovernedRequests:
 def _parsed(raw: bytes) -> dict[str, Any]:
     try:
         body = json.loads(raw)
-    except (ValueError, RecursionError):
-        raise RequestRefused(HTTPStatus.BAD_REQUEST, "bad_json", "the request body is not valid JSON") from None
+    except ValueError:
+        raise _not_json("the request body is not valid JSON") from None
     if not isinstance(body, dict):
-        raise RequestRefused(HTTPStatus.BAD_REQUEST, "bad_json", "the request body must be a JSON object")
+        raise _not_json("the request body must be a JSON object")
     return body
+
+
+def _not_json(message: str) -> RequestRefused:
+    return RequestRefused(HTTPStatus.BAD_REQUEST, "bad_json", message)
 
 
 def _refuse_ungovernable(body: dict[str, Any]) -> None:

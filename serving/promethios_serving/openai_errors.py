@@ -56,9 +56,10 @@ class RequestRefused(Exception):
         return json.dumps({"error": error}).encode()
 
 
-async def send_refusal(send: Send, refusal: RequestRefused) -> None:
-    """Send a refusal as the whole HTTP response, and count it."""
-    metrics.REFUSED_REQUESTS.labels(reason=refusal.reason).inc()
+async def send_refusal(send: Send, refusal: RequestRefused, *, counted: bool = True) -> None:
+    """Send a refusal as the whole HTTP response, and count it unless it is no client's."""
+    if counted:
+        metrics.REFUSED_REQUESTS.labels(reason=refusal.reason).inc()
     body = refusal.body()
     own = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     headers = [*own, *refusal.headers]

@@ -64,7 +64,7 @@ class GovernedRequest:
     """Set when a review of the answer was asked for and the client may wait for it; the same as `id`."""
     id: str = field(default_factory=lambda: f"gov-{uuid.uuid4().hex}")
     counted: bool = True
-    """False for the warm-up, which is no request of a client."""
+    """False for the warm-up and for a shadow of an experiment, which are no requests of a client."""
     started: bool = False
     tokens: int = 0
     """Of the prompt, the hidden rounds and the answer as far as it is spoken; the caller's token quota pays for all."""

@@ -87,7 +87,13 @@ def test_a_route_that_is_not_governed_gets_no_context(call: Call, upstream: Upst
     [
         (b"{", 400, "bad_json", "not valid JSON"),
         (b"[1]", 400, "bad_json", "must be a JSON object"),
-        (b"[" * 100_000, 400, "bad_json", "not valid JSON"),
+        (b"[" * 100_000, 400, "bad_json", "nested too deeply"),
+        (
+            b'{"messages": [{"role": "user", "content": ' + b'[{"text": ' * 400 + b'"x"' + b"}]" * 400 + b"}]}",
+            400,
+            "bad_json",
+            "nested too deeply",
+        ),
         ({"governance": 3}, 400, "bad_governance", "must be an object"),
         ({"governance": {"domian": "legal"}}, 400, "bad_governance", "did you mean 'domain'"),
         ({"governance": {"domain": "helthcare"}}, 400, "bad_domain", "did you mean 'healthcare'"),

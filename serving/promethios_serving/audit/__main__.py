@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenChain as broken:
         sys.stdout.write(f"broken: {broken}\n")
         return 1
-    if args.holds and all(link.hash != args.holds for link in links):
+    if args.holds is not None and all(link.hash != args.holds for link in links):
         sys.stdout.write(f"broken: no record has the hash {args.holds}: the end was cut off, or all was written anew\n")
         return 1
     sys.stdout.write(_summary(links))

@@ -25,7 +25,7 @@ def plain_conversation(body: Mapping[str, Any]) -> list[Message]:
     if isinstance(turns, str):
         turns = [{"role": "user", "content": turns}]
     if isinstance(turns, list):
-        conversation += [_message(turn) for turn in turns if isinstance(turn, Mapping)]
+        conversation += [plain_message(turn) for turn in turns if isinstance(turn, Mapping)]
     return conversation
 
 
@@ -53,7 +53,8 @@ def _part(part: Any) -> str:
     return f"[{part.get('type', 'part')}]"
 
 
-def _message(turn: Mapping[str, Any]) -> Message:
+def plain_message(turn: Mapping[str, Any]) -> Message:
+    """Return one turn as role and text, its tool calls included."""
     if turn.get("type") == "function_call":
         return {"role": "assistant", "content": _call(turn.get("name"), turn.get("arguments"))}
     if turn.get("type") == "function_call_output":

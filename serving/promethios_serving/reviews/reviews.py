@@ -10,6 +10,7 @@ The answer to an escalated request follows in a second record with the same id, 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 from collections import defaultdict
@@ -43,6 +44,7 @@ class Reviews:
         self._engine = engine
         self._model = model
         self._audit_rate = audit_rate
+        self._last_words: set[asyncio.Task[None]] = set()
 
     async def open(self, request: GovernedRequest, state: GovernanceState | None) -> OpenReview | None:
         """Return the review of a request that was just decided; None when nobody looks at it.
@@ -64,6 +66,20 @@ class Reviews:
             raise RequestRefused(HTTPStatus.SERVICE_UNAVAILABLE, "review_unavailable", message) from None
         request.review_id = request.id
         return review
+
+    async def put_answer(self, review: OpenReview, answer: str) -> None:
+        """Make an answer's record safe, also while the client's request is being cancelled; count one that is lost."""
+        task = asyncio.create_task(self._put_answer(review, answer))
+        self._last_words.add(task)  # the event loop alone might let go of it
+        task.add_done_callback(self._last_words.discard)
+        await asyncio.shield(task)
+
+    async def _put_answer(self, review: OpenReview, answer: str) -> None:
+        try:
+            await self.put(review, answer)
+        except SpoolFull as error:
+            metrics.HUB_ERRORS.labels(reason="spool").inc()
+            _log.error("the answer to %s is not reviewed (%s): %s", review.request.id, review.because, error)
 
     async def put(self, review: OpenReview, response: str | None) -> None:
         """Make a record safe. Raises SpoolFull."""
@@ -96,12 +112,7 @@ class OpenReview:
             self.texts[sample.index] = self.texts[sample.index] + sample.text if delta else sample.text
 
     async def aclose(self) -> None:
-        """Hand over the answer, as far as it was spoken. Never raises: what was said cannot be unsaid."""
+        """Hand over the answer, as far as it was spoken; a failure is logged: what was said cannot be unsaid."""
         answer = "\n\n".join(self.texts[index] for index in sorted(self.texts)).strip()
-        if not answer:
-            return
-        try:
-            await self.reviews.put(self, answer)
-        except SpoolFull as error:
-            metrics.HUB_ERRORS.labels(reason="spool").inc()
-            _log.error("the answer to %s is not reviewed (%s): %s", self.request.id, self.because, error)
+        if answer:
+            await self.reviews.put_answer(self, answer)

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from promethios.errors import TelemetryError
 from promethios.telemetry.state import GovernanceState, Reading
+from promethios_serving.shown_url import shown_url
 from promethios_serving.telemetry.fetch import fetch
 from promethios_serving.telemetry.source import TelemetrySource, report
 from promethios_serving.telemetry.subject import EVERYBODY, Subject
@@ -75,7 +76,7 @@ class HubTelemetry:
                     break
         except TelemetryError as problem:
             refused.append(str(problem))
-        error = f"{self._url}: {'; '.join(refused[:3])}" if refused else None
+        error = f"{shown_url(self._url)}: {'; '.join(refused[:3])}" if refused else None
         if error is not None:
             report(self.name, error, new=error != self._error)
         self._error = error

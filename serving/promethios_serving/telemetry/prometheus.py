@@ -23,6 +23,7 @@ from typing import Any, Final
 from promethios.errors import TelemetryError, nearest
 from promethios.telemetry.document import MAX_DOCUMENT_BYTES, parse_document
 from promethios.telemetry.state import CHANNEL_BY_NAME, GovernanceState
+from promethios_serving.shown_url import shown_url
 from promethios_serving.telemetry.fetch import BadStatus, fetch
 from promethios_serving.telemetry.source import report
 from promethios_serving.telemetry.subject import EVERYBODY, Subject
@@ -60,7 +61,7 @@ class PrometheusTelemetry:
     async def refresh(self) -> None:
         """Run all queries at once."""
         failures = [failure for failure in await asyncio.gather(*map(self._read, self.queries)) if failure]
-        error = f"{self.url}: {'; '.join(failures)}" if failures else None
+        error = f"{shown_url(self.url)}: {'; '.join(failures)}" if failures else None
         if error is not None:
             report(self.name, error, new=error != self.error)
         self.error = error

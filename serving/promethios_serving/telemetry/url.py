@@ -6,6 +6,7 @@ import time
 
 from promethios.errors import TelemetryError
 from promethios.telemetry.document import MAX_DOCUMENT_BYTES, document_from_plain, parse_document
+from promethios_serving.shown_url import shown_url
 from promethios_serving.telemetry.fetch import fetch
 from promethios_serving.telemetry.source import LastGood
 
@@ -26,4 +27,4 @@ class UrlTelemetry(LastGood):
             raw = await fetch(self.url, timeout_s=self.timeout_s, max_bytes=MAX_DOCUMENT_BYTES)
             self.accept(document_from_plain(parse_document(raw, is_json=True), time.time()))
         except TelemetryError as error:
-            self.fail(f"{self.url}: {error}")
+            self.fail(f"{shown_url(self.url)}: {error}")

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 MAX_CHOICES: Final = 128
 """OpenAI's limit of `n`."""
+_NO_USAGE: Final = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
 
 
 def whole_completion(body: Mapping[str, Any], model: str, completion_id: str, text: str) -> bytes:
@@ -17,8 +18,7 @@ def whole_completion(body: Mapping[str, Any], model: str, completion_id: str, te
         {"index": i, "message": {"role": "assistant", "content": text}, "logprobs": None, "finish_reason": "stop"}
         for i in range(_num_choices(body))
     ]
-    usage = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
-    completion = {**_head("chat.completion", model, completion_id), "choices": choices, "usage": usage}
+    completion = {**_head("chat.completion", model, completion_id), "choices": choices, "usage": _NO_USAGE}
     return json.dumps(completion).encode()
 
 
@@ -31,6 +31,9 @@ def completion_events(body: Mapping[str, Any], model: str, completion_id: str, t
         for i in range(_num_choices(body))
         for delta, reason in deltas
     ]
+    options = body.get("stream_options")
+    if isinstance(options, Mapping) and options.get("include_usage"):
+        chunks.append({**head, "choices": [], "usage": _NO_USAGE})
     events = [f"data: {json.dumps(chunk)}\n\n" for chunk in chunks]
     return "".join([*events, "data: [DONE]\n\n"]).encode()
 

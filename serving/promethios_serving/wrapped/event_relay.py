@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -12,6 +13,7 @@ from promethios_serving.wrapped.upstream import cut_off
 
 _END_OF_EVENT: Final = b"\n\n"
 _DONE: Final = b"data: [DONE]"
+_BARE_DATA: Final = re.compile(rb"^data:(?! )", re.MULTILINE)
 _MAX_EVENT_BYTES: Final = 4 * 1024 * 1024
 
 
@@ -24,9 +26,10 @@ class StreamCut(Exception):
 
 
 async def relayed_events(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
-    """Yield the stream's bytes up to the end of an event each time, line ends as `\\n`. Raises StreamCut.
+    """Yield the stream's bytes up to the end of an event each time, `\\n` at line ends, `data: ` with its space.
 
     A stream of chat completions has ended when it said `[DONE]`; one that stops before was cut, however politely.
+    Raises StreamCut.
     """
     held, done = b"", False
     try:
@@ -36,7 +39,7 @@ async def relayed_events(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
                 held = _with_newlines(held)
             cut = held.rfind(_END_OF_EVENT)
             if cut >= 0:
-                whole, held = held[: cut + 2], held[cut + 2 :]
+                whole, held = _BARE_DATA.sub(b"data: ", held[: cut + 2]), held[cut + 2 :]
                 done = done or whole.startswith(_DONE) or _END_OF_EVENT + _DONE in whole
                 yield whole
             elif len(held) > _MAX_EVENT_BYTES:

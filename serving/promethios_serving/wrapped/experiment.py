@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from promethios.errors import ConfigError
 from promethios.ontology.section import Section, parse_yaml
+from promethios_serving.shown_url import shown_url
 from promethios_serving.wrapped.upstream import UpstreamAddress
 
 _KEYS: Final = (
@@ -48,9 +49,9 @@ class Arm:
         return self.weight == 0
 
     def public(self) -> dict[str, Any]:
-        """Return what may be shown of it: everything but the key."""
+        """Return what may be shown of it: everything but its secrets."""
         kind = "native" if self.native else "wrapped"
-        place = {"url": self.address.url, "model": self.address.model}
+        place = {"url": shown_url(self.address.url), "model": self.address.model}
         return {"name": self.name, "kind": kind, "shadow": self.shadow, "weight": self.weight, **place}
 
 

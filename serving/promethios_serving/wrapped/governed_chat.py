@@ -36,6 +36,7 @@ from promethios_serving.wrapped.relay import answer_while_connected, relay_compl
 from promethios_serving.wrapped.self_check import BadVerdict, Verdict, self_check_question, verdict_in
 from promethios_serving.wrapped.spoken_text import Spoken
 from promethios_serving.wrapped.telemetry_policy import decide_on_telemetry
+from promethios_serving.wrapped.token_usage import estimated_tokens, tokens_of
 from promethios_serving.wrapped.trial import TRIAL, Trial
 from promethios_serving.wrapped.upstream import CHAT, UPSTREAM, Upstream, read_reply
 
@@ -107,16 +108,23 @@ class GovernedChat:
         state: GovernanceState | None,
         upstream: Upstream,
     ) -> Outcome:
+        minimum = request.caller.policy.minimum_decision
+        outcome = decide_on_telemetry(request.domain, state, minimum=minimum)
+        if outcome.decision == "escalate" or not self._self_check:
+            return outcome  # a verdict could not make it less careful
         try:
-            verdict = await _verdict(request, body, messages, state, upstream) if self._self_check else None
+            verdict = await _verdict(request, body, messages, state, upstream)
         except (BadVerdict, RequestRefused) as error:
-            metrics.GATE_FAILURES.inc()
-            _log.error("self-check of %s failed: %s", request.id, error)
+            if request.counted:
+                metrics.GATE_FAILURES.inc()
+                # What an upstream says of a request may repeat it, so its words stay out of the log.
+                reason = error.reason if isinstance(error, RequestRefused) else error
+                _log.error("self-check of %s failed: %s", request.id, reason)
             if self._on_gate_failure == "refuse":
                 message = "the governance gate could not be computed; try again"
                 raise RequestRefused(HTTPStatus.SERVICE_UNAVAILABLE, "gate_failed", message) from None
             return replace(decide_on_telemetry(request.domain, state, Verdict("escalate", 1.0)), probability=None)
-        return decide_on_telemetry(request.domain, state, verdict, request.caller.policy.minimum_decision)
+        return decide_on_telemetry(request.domain, state, verdict, minimum)
 
 
 async def _verdict(
@@ -128,8 +136,10 @@ async def _verdict(
 ) -> Verdict:
     """Ask the upstream for its verdict. Raises BadVerdict and RequestRefused."""
     asked = {"model": body.get("model"), "messages": self_check_question(request.domain, state, messages)}
-    async with upstream.post(CHAT, _for_upstream(asked, upstream)) as response:
+    question = _for_upstream(asked, upstream)
+    async with upstream.post(CHAT, question) as response:
         raw = await read_reply(response)
+    request.tokens += tokens_of(raw) or estimated_tokens(question, raw)
     try:
         return verdict_in(json.loads(raw))
     except (ValueError, RecursionError):

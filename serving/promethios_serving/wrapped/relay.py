@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
@@ -12,16 +11,15 @@ from starlette.types import Message, Receive, Send
 
 from promethios_serving import metrics
 from promethios_serving.openai_errors import RequestRefused, send_refusal
-from promethios_serving.request_context import GovernedRequest
+from promethios_serving.request_context import CURRENT, GovernedRequest
 from promethios_serving.reviews.reviews import OpenReview
 from promethios_serving.wrapped.event_relay import StreamCut, relayed_events
 from promethios_serving.wrapped.spoken_text import spoken_in
+from promethios_serving.wrapped.token_usage import estimated_tokens, tokens_in_events, tokens_of
 from promethios_serving.wrapped.upstream import CHAT, Upstream, garbage, read_reply
 
 _JSON: Final = (b"content-type", b"application/json")
 _EVENTS: Final = (b"content-type", b"text/event-stream; charset=utf-8")
-_BYTES_OF_A_TOKEN: Final = 4
-"""About; for quotas, where an upstream does not say how many tokens it took. A streamed event counts as one."""
 Answer = Callable[[Send], Coroutine[Any, Any, None]]
 _log: Final = logging.getLogger("promethios.wrapped")
 
@@ -48,7 +46,8 @@ async def answer_while_connected(answer: Answer, receive: Receive, send: Send) -
     try:
         await answering
     except RequestRefused as refusal:
-        await send_refusal(send, refusal)
+        request = CURRENT.get()
+        await send_refusal(send, refusal, counted=request is None or request.counted)
     except asyncio.CancelledError:
         if not client_left:
             raise
@@ -70,7 +69,8 @@ async def relay_completion(
     that the client gets, too. Raises RequestRefused as long as nothing
     was sent; a stream that is cut later ends in an event with an error, so that no client takes it for whole.
     """
-    request.tokens = len(raw) // _BYTES_OF_A_TOKEN
+    paid = request.tokens  # for a self-check
+    request.tokens += estimated_tokens(raw)
     async with upstream.post(CHAT, raw) as response:
         if (response.content_type == "text/event-stream") != streamed:
             raise garbage()
@@ -79,21 +79,24 @@ async def relay_completion(
         ]
         if not streamed:
             content = await read_reply(response)
-            request.tokens = _tokens_of(content) or request.tokens + len(content) // _BYTES_OF_A_TOKEN
+            request.tokens = paid + (tokens_of(content) or estimated_tokens(raw, content))
             if review is not None:
                 review.hear(spoken_in(content), delta=False)
             await send_json(send, content, passed)
             return
         await send({"type": "http.response.start", "status": 200, "headers": [_EVENTS, *passed]})
         try:
+            told = 0
             async for events in relayed_events(response.content):
-                request.tokens += events.count(b"\n\n")
+                told = tokens_in_events(events) or told
+                request.tokens = paid + told if told else request.tokens + events.count(b"\n\n")
                 if review is not None:
                     review.hear(spoken_in(events), delta=True)
                 await send({"type": "http.response.body", "body": events, "more_body": True})
         except StreamCut as cut:
-            metrics.REFUSED_REQUESTS.labels(reason=cut.refusal.reason).inc()
-            _log.error("the answer to %s was cut: %s", request.id, cut)
+            if request.counted:
+                metrics.REFUSED_REQUESTS.labels(reason=cut.refusal.reason).inc()
+                _log.error("the answer to %s was cut: %s", request.id, cut)
             last_event = b"data: " + cut.refusal.body() + b"\n\n"
             await send({"type": "http.response.body", "body": last_event, "more_body": True})
     await send({"type": "http.response.body", "body": b""})
@@ -110,19 +113,6 @@ async def send_events(send: Send, events: bytes) -> None:
     """Send events as a whole response with status 200."""
     await send({"type": "http.response.start", "status": 200, "headers": [_EVENTS]})
     await send({"type": "http.response.body", "body": events})
-
-
-def _tokens_of(content: bytes) -> int:
-    """Return the tokens that a completion says it took, 0 when it does not. Raises RequestRefused for what is none."""
-    try:
-        completion = json.loads(content)
-        if not isinstance(completion["choices"], list):
-            raise garbage()
-        usage = completion.get("usage") or {}
-        tokens = usage.get("total_tokens")
-    except (LookupError, TypeError, AttributeError, ValueError, RecursionError):
-        raise garbage() from None
-    return tokens if isinstance(tokens, int) else 0
 
 
 async def _disconnected(receive: Receive) -> None:

@@ -182,6 +182,7 @@ def test_the_verb_misses_a_record_whose_end_was_cut_off(
     last = log.append({"number": 2})
     os.truncate(path, size)
     assert main(["audit", "verify", str(path)]) == 0
+    assert main(["audit", "verify", str(path), "--holds", ""]) == 1  # of a variable that was never set
     assert main(["audit", "verify", str(path), "--holds", last]) == 1
     assert f"no record has the hash {last}" in capfd.readouterr().out
 

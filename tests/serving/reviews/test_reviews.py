@@ -5,6 +5,7 @@ import json
 from types import SimpleNamespace
 from typing import Any
 
+import anyio
 import pytest
 from prometheus_client import REGISTRY
 
@@ -57,6 +58,22 @@ def test_outputs_that_hold_the_whole_answer_are_not_added_up(spool: Spool) -> No
 
     asyncio.run(run())
     assert waiting(spool)[-1]["response"] == "A per\n\nB person"
+
+
+def test_the_answer_of_a_client_that_left_is_kept_although_its_task_is_cancelled_at_every_await(spool: Spool) -> None:
+    async def run() -> None:
+        review = await reviews(spool).open(decided(), STATE)
+        assert review is not None
+        review.hear([piece("A person looks")], delta=True)
+        with anyio.CancelScope() as scope:  # as Starlette's for a streamed response
+            scope.cancel()
+            await review.aclose()
+        async with asyncio.timeout(20):
+            while len(waiting(spool)) < 2:
+                await asyncio.sleep(0.01)
+
+    asyncio.run(run())
+    assert waiting(spool)[-1]["response"] == "A person looks"
 
 
 def test_an_escalation_that_was_cut_before_a_word_leaves_the_first_record_only(spool: Spool) -> None:

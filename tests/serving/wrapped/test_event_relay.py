@@ -69,6 +69,10 @@ def test_an_answer_that_speaks_of_the_end_does_not_end_the_stream() -> None:
     assert cut is not None
 
 
+def test_a_line_may_have_no_space_before_its_data() -> None:
+    assert relayed([b'data:{"a": "data:"}\n\nda', b"ta:[DONE]\n\n"]) == (b'data: {"a": "data:"}\n\n' + DONE, None)
+
+
 def test_what_breaks_after_the_end_is_no_cut() -> None:
     assert relayed([DONE], aiohttp.ClientPayloadError()) == (DONE, None)
 

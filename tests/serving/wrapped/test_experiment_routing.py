@@ -200,6 +200,43 @@ def test_a_shadow_that_fails_hurts_nobody_and_is_told(
         assert client.post(ROUTE, json=asked("s1")).status_code == 200
 
 
+@pytest.mark.parametrize("self_check", [False, True])
+def test_a_shadow_that_fails_is_no_failure_of_the_server(
+    running: Start,
+    upstream: MockUpstream,
+    other_upstream: MockUpstream,
+    monkeypatch: pytest.MonkeyPatch,
+    self_check: bool,
+) -> None:
+    monkeypatch.setattr("promethios_serving.wrapped.experiment_routing.MAX_SHADOWS", 1)
+    verdict = completion(json.dumps({"decision": "answer", "escalation_probability": 0.0}))
+
+    async def good(exchange: Exchange) -> None:
+        is_check = "Reply with one JSON object" in exchange.body["messages"][0]["content"]
+        await exchange.json(verdict if is_check else completion())
+
+    async def broken(exchange: Exchange) -> None:
+        await exchange.json({"error": "x"}, 500)
+
+    upstream.reply, other_upstream.reply = good, broken
+    with running(
+        f"a: {{weight: 1, upstream: '{upstream.url}'}}",
+        f"c: {{shadow: true, upstream: '{other_upstream.url}'}}",
+        self_check=self_check,
+    ) as client:
+        before = failures(client.get("/metrics").text)
+        deadline = time.monotonic() + 20
+        while len(other_upstream.exchanges) < 2:  # a second shadow starts when the first has ended
+            assert client.post(ROUTE, json=asked("s1")).status_code == 200
+            assert time.monotonic() < deadline
+        assert failures(client.get("/metrics").text) == before
+
+
+def failures(metrics: str) -> list[str]:
+    names = ("promethios_gate_failures_total", "promethios_refused_requests_total")
+    return [line for line in metrics.splitlines() if line.startswith(names)]
+
+
 def test_too_many_shadows_are_dropped_and_counted(
     running: Start, upstream: MockUpstream, other_upstream: MockUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:

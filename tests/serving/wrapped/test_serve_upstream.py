@@ -29,6 +29,8 @@ def arguments(*words: str) -> argparse.Namespace:
         (("--model_path", "m", "--upstream", "http://x/v1"), "--model_path and --upstream was given"),
         (("--model_path", "m", "--self_check"), "--self_check has no meaning with --model_path"),
         (("--upstream", "http://x/v1", "--dtype", "auto"), "--dtype has no meaning with --upstream"),
+        (("--upstream", "http://x/v1", "--served_model_name", "m"), "--served_model_name has no meaning"),
+        (("--upstream", "http://x/v1", "--verbose"), "--verbose has no meaning"),
         (("--upstream", "http://x/v1", "--", "--max-num-seqs", "4"), "what follows -- has no meaning"),
         (("--experiment_file", "e.yaml", "--upstream_model", "m"), "--upstream_model has no meaning"),
     ],

@@ -142,6 +142,24 @@ def test_without_telemetry_an_answer_becomes_one_with_a_caveat(wrapped: Wrapped,
     assert "say where the answer may not hold" in upstream.bodies[0]["messages"][0]["content"]
 
 
+def test_the_status_shows_no_secret_of_a_url(wrapped: Wrapped, closed_port: int) -> None:
+    secret = f"http://user:hunter2@127.0.0.1:{closed_port}"
+    urls = {"upstream_url": f"{secret}/v1", "telemetry_url": f"{secret}/t?token=hunter2", "telemetry_file": None}
+    with wrapped(**urls) as client:
+        status = client.get("/v1/governance")
+    assert status.json()["arms"][0]["url"] == f"http://127.0.0.1:{closed_port}/v1"
+    assert status.json()["telemetry"]["error"].startswith(f"http://127.0.0.1:{closed_port}/t: ")
+    assert "hunter2" not in status.text
+
+
+def test_a_streamed_hand_over_tells_its_usage_when_asked(wrapped: Wrapped, telemetry_file: Path) -> None:
+    telemetry_file.write_text("trust: 0.1\n", encoding="utf-8")
+    with wrapped() as client:
+        chunks = sse(client.post(ROUTE, json=chat(stream=True, stream_options={"include_usage": True})))
+    (told,) = [chunk for chunk in chunks if isinstance(chunk, dict) and chunk.get("usage")]
+    assert (told["choices"], told["usage"]["total_tokens"]) == ([], 0)
+
+
 def test_the_status_shows_upstream_and_telemetry_but_no_key(wrapped: Wrapped) -> None:
     with wrapped(upstream_key="sk-secret") as client:
         response = client.get("/v1/governance")
@@ -239,6 +257,7 @@ def test_a_verdict_cannot_undo_what_the_telemetry_says(
     upstream.reply = self_checked(verdict("answer", 0.0))
     with wrapped(self_check=True) as client:
         assert client.post(ROUTE, json=chat()).json()["governance"]["decision"] == "escalate"
+    assert upstream.exchanges == []  # what is escalated anyway is shown to no upstream
 
 
 @pytest.mark.parametrize(
