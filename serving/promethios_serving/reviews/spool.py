@@ -124,6 +124,8 @@ class Spool:
                 continue
             if (lock := _locked(folder)) is not None:
                 self._locks[folder] = lock
+                for name in (*KINDS, REJECTED):  # its last adopter may have died while it removed the folder
+                    (folder / name).mkdir(exist_ok=True)
                 sizes = [file.stat().st_size for kind in KINDS for file in (folder / kind).glob(f"*{_SUFFIX}")]
                 self._count(len(sizes), sum(sizes))
                 adopted.append(folder)

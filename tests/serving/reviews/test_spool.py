@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -102,6 +103,19 @@ def test_what_an_engine_left_is_adopted_once_and_its_empty_folder_goes(tmp_path:
     first.remove(files(first))
     first.adopt()
     assert sorted(folder.name.split("-")[1] for folder in tmp_path.iterdir()) == ["2", "3"]
+
+
+def test_a_folder_that_was_being_removed_when_its_adopter_died_stops_nobody(tmp_path: Path) -> None:
+    dead = Spool(tmp_path, "engine-1", 1000)
+    dead.write("reviews", {"id": 1})
+    dead.close()
+    (folder,) = tmp_path.iterdir()
+    shutil.rmtree(folder / "outcomes")
+    spool = Spool(tmp_path, "engine-2", 1000)
+    assert spool.adopt() == [folder]
+    assert spool.oldest("outcomes", 10, 1000) == []
+    spool.remove(files(spool))
+    assert spool.adopt() == [] and not folder.exists()
 
 
 def test_closing_an_empty_spool_leaves_nothing_behind(spool: Spool, tmp_path: Path) -> None:
