@@ -17,11 +17,13 @@ from promethios_hub.tables import reviews
 _log: Final = logging.getLogger("promethios.hub.feedback")
 
 
-async def feedback_records(engine: AsyncEngine, after: int, limit: int) -> AsyncIterator[bytes]:
+async def feedback_records(
+    engine: AsyncEngine, after: int, limit: int, tenant: str | None = None
+) -> AsyncIterator[bytes]:
     """Yield settled reviews, oldest first, as JSON lines in the form of promethios/data/feedback_records.py.
 
     What nobody can learn from is left out: content forgotten, no user's message, or an answer that never came, as when
-    an engine dies while it speaks.
+    an engine dies while it speaks. tenant: only this one's.
     """
     settled = (
         select(reviews)
@@ -29,6 +31,8 @@ async def feedback_records(engine: AsyncEngine, after: int, limit: int) -> Async
         .order_by(reviews.c.number)
         .limit(limit)
     )
+    if tenant is not None:
+        settled = settled.where(reviews.c.tenant == tenant)
     async with engine.connect() as connection, connection.stream(settled) as rows:
         async for row in rows:
             line = json.dumps(feedback_record(row))

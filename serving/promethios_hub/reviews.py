@@ -119,7 +119,10 @@ class ReviewStore:
             index_elements=[reviews.c.id],
             set_={"response": insert.excluded.response},
             where=and_(
-                reviews.c.response.is_(None), insert.excluded.response.is_not(None), reviews.c.forgotten.is_(False)
+                reviews.c.response.is_(None),
+                insert.excluded.response.is_not(None),
+                reviews.c.forgotten.is_(False),
+                reviews.c.tenant.is_not_distinct_from(insert.excluded.tenant),
             ),
         )
         async with self._engine.begin() as connection:

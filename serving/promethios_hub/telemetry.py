@@ -46,13 +46,15 @@ class TelemetryStore:
             await connection.execute(upsert, rows)
         return len(rows)
 
-    async def changes(self, after: int) -> tuple[int, list[dict[str, Any]]]:
+    async def changes(self, after: int, tenant: str | None = None) -> tuple[int, list[dict[str, Any]]]:
         """Return the cursor to ask with next time, and the subjects that changed since `after` with their readings.
 
         The cursor lies a little back, so that a write that is just being committed is not missed; engines get some
-        readings twice, which changes nothing.
+        readings twice, which changes nothing. tenant: only this one's, and what is about everybody.
         """
         found = select(telemetry).where(telemetry.c.changed > after).order_by(telemetry.c.changed).limit(_PAGE)
+        if tenant is not None:
+            found = found.where(telemetry.c.tenant.in_(("", tenant)))
         async with self._engine.connect() as connection:
             rows = list(await connection.execute(found))
         subjects: dict[tuple[str, str, str], dict[str, Any]] = {}

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _FIRST_DELAY_S: Final = 2.0
 _LONGEST_DELAY_S: Final = 3600.0
+_MAX_DOUBLINGS: Final = 20
 _TIMEOUT_S: Final = 15.0
 _BATCH: Final = 20
 _LEASE: Final = timedelta(seconds=2 * _TIMEOUT_S)
@@ -139,7 +140,7 @@ class WebhookSender:
                 await connection.execute(delete(webhook_deliveries).where(this))
                 return
             metrics.WEBHOOK_FAILURES.inc()
-            delay = min(_FIRST_DELAY_S * 2**row.attempts, _LONGEST_DELAY_S) * random.uniform(0.8, 1.2)
+            delay = _delay(row.attempts) * random.uniform(0.8, 1.2)
             _log.warning("review %s: the webhook failed (%s); again in %.0f s", row.review_id, error, delay)
             again = {
                 "attempts": row.attempts + 1,
@@ -147,3 +148,8 @@ class WebhookSender:
                 "error": error[:500],
             }
             await connection.execute(update(webhook_deliveries).where(this).values(again))
+
+
+def _delay(attempts: int) -> float:
+    """Return the seconds to wait after so many failures; any number of them."""
+    return min(_FIRST_DELAY_S * 2.0 ** min(attempts, _MAX_DOUBLINGS), _LONGEST_DELAY_S)

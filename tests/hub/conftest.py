@@ -21,10 +21,12 @@ ACCESS = {
     "acme-engine": {"scopes": "[engine]", "tenant": "acme"},
     "reviewer": {"scopes": "[review]"},
     "admin": {"scopes": "[admin]"},
+    "telemetry": {"scopes": "[telemetry]"},
     "acme-app": {"scopes": "[infer]", "tenant": "acme"},
     "acme-telemetry": {"scopes": "[telemetry]", "tenant": "acme"},
     "other-app": {"scopes": "[infer]", "tenant": "other"},
     "acme-reviewer": {"scopes": "[review]", "tenant": "acme"},
+    "acme-admin": {"scopes": "[admin]", "tenant": "acme"},
 }
 MakeHub = Callable[..., TestClient]
 

@@ -40,6 +40,32 @@ def test_a_response_fills_once_and_nothing_else_of_a_known_review_changes(hub: T
     assert (review["response"], review["probability"], review["version"]) == ("First.", 0.8, 1)
 
 
+def test_a_tenants_engine_cannot_put_words_into_anothers_review(make_hub: MakeHub, access_file: Path) -> None:
+    hub = make_hub(access_file=access_file)
+    send(hub, review_record(0, tenant="other", response=None), headers=key("engine"))
+    send(hub, review_record(0, tenant="acme", response="Injected."), headers=key("acme-engine"))
+    review = hub.get("/v1/reviews/gov-000000000000", headers=key("reviewer")).json()
+    assert (review["tenant"], review["response"]) == ("other", None)
+
+
+def test_a_tenants_admin_exports_its_own_reviews_and_runs_no_experiment_of_all(
+    make_hub: MakeHub, access_file: Path
+) -> None:
+    hub = make_hub(access_file=access_file)
+    for number, tenant in enumerate(("acme", "other", None)):
+        send(hub, review_record(number, tenant=tenant), headers=key("engine"))
+        body = {"version": 1, "action": "approve"}
+        reply = hub.post(f"/v1/reviews/gov-{number:012d}/decide", json=body, headers=key("reviewer"))
+        assert reply.status_code == 200, reply.text
+    own, all_of_them = (
+        [json.loads(line)["id"] for line in hub.get("/v1/feedback/records", headers=key(name)).text.splitlines()]
+        for name in ("acme-admin", "admin")
+    )
+    assert own == ["gov-000000000000"] and len(all_of_them) == 3
+    assert hub.get("/v1/experiments", headers=key("acme-admin")).status_code == 403
+    assert hub.get("/v1/experiments", headers=key("admin")).status_code == 200
+
+
 def test_a_batch_may_hold_both_records_of_an_answer(hub: TestClient) -> None:
     assert send(hub, review_record(0, response=None), review_record(0)) == {"accepted": 1, "merged": 1}
     assert hub.get("/v1/reviews/gov-000000000000").json()["response"] is not None

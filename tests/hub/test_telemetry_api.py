@@ -61,3 +61,15 @@ def test_a_tenants_key_writes_its_own_tenant_only(make_hub: MakeHub, access_file
     assert hub.post("/v1/telemetry", json=body, headers=key("acme-app")).status_code == 403
     found = hub.get("/v1/telemetry", headers=key("engine")).json()["data"]
     assert [entry["subject"]["tenant"] for entry in found] == ["acme"]
+
+
+def test_a_tenants_engine_reads_its_own_tenant_and_what_is_about_everybody(
+    make_hub: MakeHub, access_file: Path
+) -> None:
+    hub = make_hub(access_file=access_file)
+    for subject in ({}, {"tenant": "acme"}, {"tenant": "other", "session": "s"}):
+        body = {"subject": subject, "telemetry": {"trust": 0.4}}
+        assert hub.post("/v1/telemetry", json=body, headers=key("telemetry")).status_code == 200
+    data = hub.get("/v1/telemetry", headers=key("acme-engine")).json()["data"]
+    assert {entry["subject"]["tenant"] for entry in data} == {None, "acme"}
+    assert len(hub.get("/v1/telemetry", headers=key("engine")).json()["data"]) == 3

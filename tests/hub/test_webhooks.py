@@ -16,6 +16,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from promethios.errors import ConfigError
+from promethios_hub import webhooks
 from promethios_hub.database import database_url as parsed_url
 from promethios_hub.database import migrate, open_database
 from promethios_hub.records import Record
@@ -93,6 +94,11 @@ def test_a_delivery_that_fails_comes_again_with_the_same_id_until_it_is_taken(
     assert asyncio.run(deliver(database_url, receiver, rounds=rounds)) == left
     assert len(receiver.requests) == min(rounds, 4)
     assert {headers["webhook-id"] for headers, _ in receiver.requests} == {"gov-000000000000"}
+
+
+@pytest.mark.parametrize("attempts", [40, 1024, 10**6])
+def test_however_often_a_delivery_failed_the_wait_is_the_longest(attempts: int) -> None:
+    assert webhooks._delay(attempts) == webhooks._LONGEST_DELAY_S > webhooks._delay(0)
 
 
 def test_the_signature_is_that_of_the_specifications_example() -> None:

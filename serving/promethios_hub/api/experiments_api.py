@@ -95,18 +95,21 @@ async def resolve(decision_id: DecisionId, body: Resolved, request: Request, cal
 @router.post("/experiments", status_code=201)
 async def create_experiment(body: NewExperiment, request: Request, caller: Admin) -> dict[str, Any]:
     """Create an experiment."""
+    require_tenant(caller, None)  # an experiment is about all tenants
     return asdict(await _store(request).create(**body.model_dump()))
 
 
 @router.get("/experiments")
 async def list_experiments(request: Request, caller: Admin) -> dict[str, Any]:
     """List the experiments, the newest first."""
+    require_tenant(caller, None)  # an experiment is about all tenants
     return {"data": [asdict(experiment) for experiment in await _store(request).list()], "next": None}
 
 
 @router.get("/experiments/{name}")
 async def show_experiment(name: PathName, request: Request, caller: Admin) -> dict[str, Any]:
     """Return an experiment and what it has shown so far; looking often does no harm."""
+    require_tenant(caller, None)  # an experiment is about all tenants
     experiment = await _store(request).get(name)
     report = await experiment_report(request.app.state.hub.database, experiment)
     return {**asdict(experiment), "report": plain(report)}
@@ -115,6 +118,7 @@ async def show_experiment(name: PathName, request: Request, caller: Admin) -> di
 @router.post("/experiments/{name}/stop")
 async def stop_experiment(name: PathName, request: Request, caller: Admin) -> dict[str, Any]:
     """Stop an experiment: later outcomes do not count."""
+    require_tenant(caller, None)  # an experiment is about all tenants
     return asdict(await _store(request).stop(name))
 
 

@@ -20,6 +20,6 @@ async def records(
     after: Annotated[int, Query(ge=0, le=2**62)] = 0,
     limit: Annotated[int, Query(ge=1, le=1_000_000)] = 1_000_000,
 ) -> StreamingResponse:
-    """Return settled reviews as JSON lines, the input of `promethios feedback export`."""
-    lines = feedback_records(request.app.state.hub.database, after, limit)
+    """Return settled reviews as JSON lines, the input of `promethios feedback export`; a tenant's key gets its own."""
+    lines = feedback_records(request.app.state.hub.database, after, limit, caller.tenant)
     return StreamingResponse(lines, media_type="application/x-ndjson")

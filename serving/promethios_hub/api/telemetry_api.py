@@ -52,7 +52,7 @@ async def write(body: Telemetry, request: Request, caller: TelemetrySender) -> d
 @router.get("")
 async def changes(request: Request, caller: Engine, after: Annotated[int, Query(ge=0, le=2**62)] = 0) -> dict[str, Any]:
     """Return the subjects whose telemetry changed since `after` (0: all), and the `after` of the next call."""
-    cursor, data = await _store(request).changes(after)
+    cursor, data = await _store(request).changes(after, caller.tenant)
     return {"next": cursor, "data": data}
 
 
