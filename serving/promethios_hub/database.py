@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from alembic import command
 from alembic.config import Config
+from alembic.util import CommandError
 from sqlalchemy import Connection, event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
@@ -69,6 +70,11 @@ async def migrate(engine: AsyncEngine) -> None:
     except DBAPIError as error:
         where = engine.url.render_as_string(hide_password=True)
         raise ServingError(f"the database {where} cannot be used: {str(error.orig).strip()}") from None
+    except CommandError as error:
+        where = engine.url.render_as_string(hide_password=True)
+        raise ServingError(
+            f"the database {where} was migrated by a newer hub ({error}); run that version, or restore an older backup"
+        ) from None
 
 
 def migration_settings(connection: Connection | None = None) -> Config:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from operator import itemgetter
 from typing import Any, Final, Literal
 
-from sqlalchemy import ColumnElement, and_, case, func, select, update
+from sqlalchemy import ColumnElement, and_, case, func, select, true, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -72,9 +72,9 @@ class StoredReview:
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """How many records of a batch were new, and how many were known and at most gained their response."""
+    """The ids of a batch that were new, and how many records were known and at most gained their response."""
 
-    accepted: int
+    new: frozenset[str]
     merged: int
 
 
@@ -131,9 +131,9 @@ class ReviewStore:
             await connection.execute(upsert, [{**row, **_NEW} for row in rows])
         added = []
         for batch in batches:
-            new = {record["id"] for record in batch} - known
+            new = frozenset(record["id"] for record in batch) - known
             known |= new
-            added.append(Added(accepted=len(new), merged=len(batch) - len(new)))
+            added.append(Added(new=new, merged=len(batch) - len(new)))
         return added
 
     async def page(
@@ -184,7 +184,8 @@ class ReviewStore:
     async def decide(self, review_id: str, decision: Decision, reviewer: str, version: int) -> StoredReview:
         """Settle an open review, and leave word for the webhook in the same transaction.
 
-        Raises RequestRefused: 404, 409, and 400 for a decision that its action does not allow (ACTIONS).
+        Raises RequestRefused: 404; 409, also for approving a text that is not there; 400 for a decision that its
+        action does not allow (ACTIONS).
         """
         async with self._engine.begin() as connection:
             review = await _get(connection, review_id)
@@ -201,8 +202,8 @@ class ReviewStore:
             await webhooks.enqueue(connection, decided)
             return decided
 
-    async def similar(self, review_id: str, limit: int = 5) -> list[StoredReview]:
-        """Return settled reviews of alike questions, those of the same domain first."""
+    async def similar(self, review_id: str, *, tenant: str | None = None, limit: int = 5) -> list[StoredReview]:
+        """Return settled reviews of alike questions, those of the same domain first; of one tenant, or of all."""
         review = await self.get(review_id)
         words = telling_words_of(review.question)
         if not words:
@@ -214,6 +215,7 @@ class ReviewStore:
                 reviews.c.state == "done",
                 reviews.c.forgotten.is_(False),
                 reviews.c.id != review_id,
+                true() if tenant is None else reviews.c.tenant == tenant,
                 matching(self._dialect, words, every=False),
             )
             .order_by(reviews.c.number.desc())
@@ -285,7 +287,7 @@ async def _changed(
 
 
 def _settled(review: StoredReview, decision: Decision) -> tuple[str | None, str | None]:
-    """Return the final decision and response, by the rules of ACTIONS. Raises RequestRefused (400)."""
+    """Return the final decision and response, by the rules of ACTIONS. Raises RequestRefused (400, 409)."""
     action, response = decision.action, decision.response
     if action == "approve":
         allowed = decision.decision in (None, review.decision) and response in (None, review.response)
@@ -301,4 +303,9 @@ def _settled(review: StoredReview, decision: Decision) -> tuple[str | None, str 
         settled = None, None
     if not allowed:
         raise bad_request(f"{action} means: {ACTIONS[action]}; the model's decision is {review.decision!r}", "action")
+    if action == "approve" and review.response is None:
+        raise conflict(
+            f"review {review.id} has no text to approve: the answer has not arrived, or was cut short; look again, or"
+            " choose edit, override or reject"
+        )
     return settled

@@ -6,7 +6,7 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
 from promethios.errors import ConfigError, ServingError
 from promethios_hub.database import database_url as parsed_url
@@ -74,6 +74,21 @@ def test_hubs_that_start_at_once_migrate_once(database_url: str) -> None:
 
 def _changes(entry: object) -> list[tuple[object, ...]]:
     return entry if isinstance(entry, list) else [entry]  # type: ignore[list-item]
+
+
+def test_a_database_of_a_newer_hub_ends_the_start_with_what_to_do(database_url: str) -> None:
+    async def of_a_newer_hub() -> None:
+        engine = open_database(parsed_url(database_url))
+        await migrate(engine)
+        async with engine.begin() as connection:
+            await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        try:
+            await migrate(engine)
+        finally:
+            await engine.dispose()
+
+    with pytest.raises(ServingError, match=r"newer hub.*9999.*run that version"):
+        asyncio.run(of_a_newer_hub())
 
 
 @pytest.mark.parametrize("url", ["mysql://hub@db/hub", "nothing", ""])

@@ -154,6 +154,20 @@ def test_missed_escalations_come_from_audits_weighted_by_their_probability(hub: 
     assert report(hub)["native"]["missed"]["value"]["estimate"] == pytest.approx(12 / 16)
 
 
+def test_audited_answers_of_one_session_are_one_unit(hub: TestClient) -> None:
+    hub.post("/v1/experiments", json=EXPERIMENT)
+    arm = {"name": EXPERIMENT["name"], "arm": "native"}
+    sessions = [{"tenant": None, "agent": "triage", "session": name} for name in ("one", "one", "two", None, None)]
+    for place, subject in enumerate(sessions):
+        number = 4 * place + 3
+        hub.post("/v1/reviews", json={"reviews": [review_record(number, subject=subject, experiment=arm)]})
+        body = {"action": "override", "decision": "escalate"} if place < 2 else {"action": "approve"}
+        assert hub.post(f"/v1/reviews/gov-{number:012d}/decide", json={"version": 1, **body}).status_code == 200
+    missed = report(hub)["native"]["missed"]
+    assert missed["units"] == 4, "two sessions, and two answers without one"
+    assert missed["value"]["estimate"] == pytest.approx(2 / 5)
+
+
 def test_an_experiment_needs_its_control_among_its_arms_and_a_name_of_its_own(hub: TestClient) -> None:
     wrong = hub.post("/v1/experiments", json={**EXPERIMENT, "control": "claude"})
     assert wrong.status_code == 400 and "claude" in wrong.json()["error"]["message"]

@@ -3,10 +3,12 @@ from __future__ import annotations
 import json
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 from starlette.testclient import TestClient
 
 from promethios.feedback import main as feedback
@@ -192,6 +194,25 @@ def test_a_hub_without_keys_answers_this_machine_only(hub: TestClient) -> None:
     assert "access file" in reply.json()["error"]["message"]
 
 
+def test_a_text_that_has_not_arrived_cannot_be_approved(hub: TestClient) -> None:
+    send(hub, review_record(0, response=None))
+    reply = decide(hub, 0, action="approve")
+    assert reply.status_code == 409 and "no text to approve" in reply.json()["error"]["message"]
+    send(hub, review_record(0))
+    assert decide(hub, 0, action="approve").json()["final_response"] == review_record(0)["response"]
+
+
+def test_a_review_that_is_known_is_not_counted_as_another(hub: TestClient) -> None:
+    def counted() -> float:
+        labels = {"domain": "healthcare", "reason": "escalated"}
+        return REGISTRY.get_sample_value("promethios_hub_reviews_total", labels) or 0.0
+
+    before = counted()
+    send(hub, review_record(0, response=None), review_record(0))
+    send(hub, review_record(0), review_record(4))
+    assert counted() - before == 2
+
+
 def test_settled_reviews_are_like_those_of_the_same_words_and_domain_first(hub: TestClient) -> None:
     texts = ["Can I take warfarin with ibuprofen?", "Is warfarin a poison?", "May my landlord enter?", "warfarin dose"]
     for number, text in enumerate(texts):
@@ -202,6 +223,17 @@ def test_settled_reviews_are_like_those_of_the_same_words_and_domain_first(hub: 
     store = hub.app.state.hub.reviews  # type: ignore[attr-defined]
     similar = hub.portal.call(store.similar, "gov-000000000000")  # type: ignore[union-attr]
     assert [review.id for review in similar] == ["gov-000000000001", "gov-000000000003"]
+
+
+def test_similar_reviews_of_one_tenant_are_found_among_those_of_all(hub: TestClient) -> None:
+    question = [{"role": "user", "content": "Can I take warfarin with ibuprofen?"}]
+    tenants = ["acme", "acme", *["other"] * 9]
+    send(hub, *(review_record(n, messages=question, tenant=tenant) for n, tenant in enumerate(tenants)))
+    for number in range(1, len(tenants)):
+        decide(hub, number, action="reject")
+    store = hub.app.state.hub.reviews  # type: ignore[attr-defined]
+    similar = hub.portal.call(partial(store.similar, "gov-000000000000", tenant="acme"))  # type: ignore[union-attr]
+    assert [review.id for review in similar] == ["gov-000000000001"]
 
 
 def test_what_was_settled_becomes_training_data(hub: TestClient, tmp_path: Path) -> None:

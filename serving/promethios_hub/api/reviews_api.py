@@ -28,9 +28,9 @@ async def add_reviews(body: Reviews, request: Request, caller: Engine) -> dict[s
     for row in rows:
         require_tenant(caller, row["tenant"])
     added = await _store(request).add(rows)
-    for row in rows if added.accepted else ():
+    for row in {row["id"]: row for row in rows if row["id"] in added.new}.values():
         metrics.REVIEWS.labels(domain=row["domain"] or "none", reason=row["reviewed_because"]).inc()
-    return {"accepted": added.accepted, "merged": added.merged}
+    return {"accepted": len(added.new), "merged": added.merged}
 
 
 @router.get("")

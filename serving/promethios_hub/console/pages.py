@@ -179,9 +179,7 @@ async def _review_page(
     request: Request, session: SignedIn, review_id: str, notice: str = "", status: int = 200, draft: str | None = None
 ) -> Response:
     review = await visible_review(_store(request), review_id, session.caller.tenant)
-    similar = await _store(request).similar(review_id)
-    if session.caller.tenant is not None:
-        similar = [each for each in similar if each.tenant == session.caller.tenant]
+    similar = await _store(request).similar(review_id, tenant=session.caller.tenant)
     return _page(request, "review", status, session=session, review=review, similar=similar, notice=notice, draft=draft)
 
 

@@ -1,8 +1,8 @@
 """What an experiment says so far: each arm, and its difference to the control with an always-valid interval.
 
-The unit is the session: requests of one session are alike, so their mean counts once. Shadow arms are compared too;
-nobody saw their answers. The audited-miss rate comes from reviewers: of the answers that were not escalated and were
-drawn at random for audit, how many should have been, weighted by the inverse of the probability of being drawn.
+The unit is the session: requests of one session are alike, so they count as one. Shadow arms are compared too; nobody
+saw their answers. The audited-miss rate comes from reviewers: of the answers that were not escalated and were drawn at
+random for audit, how many should have been, weighted by the inverse of the probability of being drawn.
 """
 
 from __future__ import annotations
@@ -160,17 +160,21 @@ async def _outcome_samples(
 
 async def _missed(connection: AsyncConnection, experiment: Experiment) -> dict[str, Sample]:
     """Return the audited-miss rate of each arm as a sample whose mean and variance are those of the weighted rate."""
-    audited = select(reviews.c.experiment, reviews.c.action, reviews.c.final_decision, reviews.c.propensity).where(
+    audited = select(reviews).where(
         reviews.c.state == "done",
         reviews.c.reviewed_because == "audit",
         reviews.c.asked_at <= _end(experiment),
         reviews.c.experiment["name"].as_string() == experiment.name,
     )
-    by_arm: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    for arm_of, action, final, propensity in await connection.execute(audited):
-        missed = action == "override" and final == "escalate"
-        by_arm[arm_of["arm"]].append((1 / propensity if propensity else 1.0, float(missed)))
-    return {arm: weighted_rate(drawn) for arm, drawn in by_arm.items()}
+    by_arm: dict[str, dict[tuple[str | None, str], tuple[float, float]]] = defaultdict(dict)
+    for review in await connection.execute(audited):
+        unit = (review.tenant, review.subject.get("session") or review.id)  # as the engine shares requests out
+        weight = 1 / review.propensity if review.propensity else 1.0
+        missed = review.action == "override" and review.final_decision == "escalate"
+        drawn = by_arm[review.experiment["arm"]]
+        before, before_missed = drawn.get(unit, (0.0, 0.0))
+        drawn[unit] = (before + weight, before_missed + weight * missed)
+    return {arm: weighted_rate(list(drawn.values())) for arm, drawn in by_arm.items()}
 
 
 def _end(experiment: Experiment) -> datetime:
@@ -178,11 +182,14 @@ def _end(experiment: Experiment) -> datetime:
 
 
 def weighted_rate(drawn: Sequence[tuple[float, float]]) -> Sample:
-    """Return the Hajek estimate of a rate from (weight, value) pairs, its variance by linearisation."""
+    """Return the Hajek estimate of a rate, its variance by linearisation.
+
+    drawn: of each unit the weights of its answers, and those of the ones that count, in sum.
+    """
     total = sum(weight for weight, _ in drawn)
-    rate = sum(weight * value for weight, value in drawn) / total
+    rate = sum(counted for _, counted in drawn) / total
     mean_weight = total / len(drawn)
-    residuals: Iterable[float] = (weight / mean_weight * (value - rate) for weight, value in drawn)
+    residuals: Iterable[float] = ((counted - rate * weight) / mean_weight for weight, counted in drawn)
     spread = sum(residual**2 for residual in residuals) / max(1, len(drawn) - 1)
     return Sample(len(drawn), rate, spread)
 
