@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
+import yaml
 from kubeflow.training import TrainingClient, models
 from kubernetes.client import V1ObjectMeta
 from kubernetes.client.exceptions import ApiException
@@ -178,12 +180,36 @@ def _set_suspended(connection: Connection, job: Job, suspended: bool) -> None:
 def _create_again(connection: Connection, job: Job) -> None:
     kept = {key: job.body["metadata"][key] for key in _KEPT_METADATA if key in job.body["metadata"]}
     body = {key: job.body[key] for key in ("apiVersion", "kind", "spec")} | {"metadata": kept}
-    connection.delete(body["apiVersion"], body["kind"], job.name)
     limit = time.monotonic() + DELETION_SECONDS
-    while connection.find(body["apiVersion"], body["kind"], job.name) or pods_of(connection, job.name):
+    with suppress(ConnectionLost):  # done or not: it is looked at below
+        connection.delete(body["apiVersion"], body["kind"], job.name)
+    # From here on nobody but this process knows the job.
+    try:
+        while not _is_created_again(connection, body, job.body["metadata"]["uid"], limit):
+            time.sleep(1)
+    except (ClusterError, KeyboardInterrupt) as error:
+        raise ClusterError(
+            f"{job.name} is not created again: {error or 'interrupted'}\n"
+            f"when it is gone and the cluster answers: kubectl create -n {connection.namespace} -f - <<'EOF'\n"
+            f"{yaml.safe_dump(body, sort_keys=False)}EOF"
+        ) from error
+
+
+def _is_created_again(connection: Connection, body: Object, old_uid: str, limit: float) -> bool:
+    """Create a job that was deleted once nothing of it is left; a cluster that does not answer is asked again."""
+    name = body["metadata"]["name"]
+    try:
+        found = connection.find(body["apiVersion"], body["kind"], name)
+        if found is None and not pods_of(connection, name):
+            create_job(connection, body)
+            return True
+        if found is not None and found["metadata"]["uid"] != old_uid:
+            return True  # by an earlier try, whose answer was lost
+        if found is not None and "deletionTimestamp" not in found["metadata"]:
+            connection.delete(body["apiVersion"], body["kind"], name)
         if time.monotonic() > limit:
-            raise ClusterError(
-                f"{job.name} is still being deleted; submit it again under the same name when it is gone"
-            )
-        time.sleep(1)
-    create_job(connection, body)
+            raise ClusterError(f"it is still being deleted after {DELETION_SECONDS} s")
+    except ConnectionLost:
+        if time.monotonic() > limit:
+            raise
+    return False

@@ -42,12 +42,17 @@ TRAINER = {
 
 
 class ApiServer:
-    """objects: by plural and name. forbidden: (verb, plural) that are refused. is_away: connections end unanswered."""
+    """objects: by plural and name. forbidden: (verb, plural) that are refused. is_away: connections end unanswered.
+
+    lost: (verb, plural) that is done once more and not answered.
+    """
 
     def __init__(self) -> None:
         self.resources = dict(RESOURCES)
         self.objects: dict[tuple[str, str], dict[str, Any]] = {}
         self.forbidden: set[tuple[str, str]] = set()
+        self.lost: set[tuple[str, str]] = set()
+        self._number_put = 0
         self.log: list[tuple[str, str]] = []
         self.log_has_ended = False
         self.is_away = False
@@ -72,7 +77,8 @@ class ApiServer:
         return Connection(client.ApiClient(settings), "test", namespace)
 
     def put(self, plural: str, body: dict[str, Any]) -> dict[str, Any]:
-        body.setdefault("metadata", {}).setdefault("uid", f"uid-{plural}-{body['metadata']['name']}")
+        self._number_put += 1
+        body.setdefault("metadata", {}).setdefault("uid", f"uid-{self._number_put}")
         body["metadata"].setdefault("creationTimestamp", "2026-11-23T00:00:00Z")
         with self.changed:
             self.objects[plural, body["metadata"]["name"]] = body
@@ -106,6 +112,7 @@ class ApiServer:
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     state: ApiServer
+    answer_is_lost = False
 
     def do_GET(self) -> None:
         self._answer("get")
@@ -147,6 +154,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _object(self, verb: str, plural: str, name: str | None, query: dict[str, str], body: Any) -> None:
         verb = "list" if verb == "get" and name is None else verb
+        self.answer_is_lost = (verb, plural) in self.state.lost
+        self.state.lost.discard((verb, plural))
         if (verb, plural) in self.state.forbidden:
             self._fail(403, f"{plural} is forbidden: User cannot {verb} resource")
         elif plural == "selfsubjectaccessreviews":
@@ -208,6 +217,9 @@ class _Handler(BaseHTTPRequestHandler):
         return self.state.is_away or self.state.log_has_ended or query.get("follow") != "true"
 
     def _send(self, status: int, body: dict[str, Any]) -> None:
+        if self.answer_is_lost:
+            self.close_connection = True
+            return
         data = json.dumps(body).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import yaml
 
 from promethios.cluster.connection import Object, Refused
 from promethios.cluster.jobs import cancel, find_job, get_job, list_jobs, resume, submit
@@ -105,6 +106,30 @@ def test_a_failed_job_is_created_again_as_it_was(submitted: ApiServer) -> None:
     assert after["spec"] == before["spec"]
     assert "status" not in after
     assert get_job(connection, "gov").state == "Pending"
+
+
+@pytest.mark.parametrize("verb", ["delete", "get", "create"])
+def test_a_failed_job_is_created_again_where_an_answer_is_lost(submitted: ApiServer, verb: str) -> None:
+    connection = submitted.connection()
+    set_condition(submitted, "Failed")
+    job = get_job(connection, "gov")
+    submitted.lost.add((verb, "pytorchjobs"))
+    resume(connection, job)
+    assert not submitted.lost
+    after = submitted.objects["pytorchjobs", "gov"]
+    assert after["metadata"]["uid"] != job.body["metadata"]["uid"]
+    assert (after["spec"], get_job(connection, "gov").state) == (job.body["spec"], "Pending")
+
+
+def test_a_job_that_cannot_be_created_again_is_told_whole(submitted: ApiServer) -> None:
+    connection = submitted.connection()
+    set_condition(submitted, "Failed")
+    job = get_job(connection, "gov")
+    submitted.forbidden.add(("create", "pytorchjobs"))
+    with pytest.raises(ClusterError, match=r"not created again: .*forbidden") as error:
+        resume(connection, job)
+    told = str(error.value).split("<<'EOF'\n")[1].removesuffix("EOF")
+    assert yaml.safe_load(told)["spec"] == job.body["spec"]
 
 
 @pytest.mark.parametrize("state", ["Running", "Succeeded"])
