@@ -16,8 +16,8 @@ from promethios.errors import ClusterError
 
 PYTORCH_API: Final = "kubeflow.org/v1"
 APIS: Final = {"pytorchjob": "PyTorchJob", "trainjob": "TrainJob"}
-_NAME: Final = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
-"""DNS-1035: the operator makes Services of it."""
+_NAME: Final = re.compile(r"[a-z]([-a-z0-9]{0,48}[a-z0-9])?")
+"""DNS-1035, of 63 letters, for the operator makes Services and host names of it: NAME-worker-100, NAME-node-0-100."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ def prepare(rendered: Sequence[Object], *, name: str | None, overrides: Sequence
     if name is not None and name != job["metadata"]["name"]:
         _rename(job, supporting, name)
     if not _NAME.fullmatch(job["metadata"]["name"]):
-        raise ClusterError(f"--name {job['metadata']['name']}: 1 to 63 of a-z, 0-9 and -, beginning with a letter")
+        raise ClusterError(f"--name {job['metadata']['name']}: 1 to 50 of a-z, 0-9 and -, beginning with a letter")
     for container in containers(job):
         for override in overrides:
             container.setdefault("args", []).extend(["--set", override])
