@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import hmac
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -63,12 +64,13 @@ class GovernanceInput:
         """
         field = _object(body.pop("governance", None), "governance", _FIELDS, "bad_governance")
         subject = _subject(field.get("subject"), headers, caller)
+        domain, source = self._domain(field.get("domain"), headers, caller)
+        turned_away = None
         telemetry = self._telemetry(field.get("telemetry"), headers, caller)
         if (token := headers.get(TOKEN_HEADER)) is not None:
             if telemetry is not None:
                 raise _bad("bad_telemetry", f"send `governance.telemetry` or {TOKEN_HEADER}, not both", TOKEN_HEADER)
-            telemetry, subject = self._signed(token, subject)
-        domain, source = self._domain(field.get("domain"), headers, caller)
+            telemetry, subject, turned_away = self._signed(token, subject)
         return GovernedRequest(
             route=route,
             domain=domain,
@@ -78,6 +80,7 @@ class GovernanceInput:
             subject=subject,
             client_request_id=headers.get(request_id.HEADER),
             messages=plain_conversation(body),
+            turned_away=turned_away,
         )
 
     def _domain(self, named: Any, headers: Mapping[str, str], caller: Caller) -> tuple[str | None, DomainSource | None]:
@@ -86,11 +89,11 @@ class GovernanceInput:
         A tenant with a list of domains has one of them or is refused, so that no guess about a text can open another.
         """
         candidates: tuple[tuple[Any, DomainSource], ...] = (
-            (named or headers.get(DOMAIN_HEADER), "request"),
+            (headers.get(DOMAIN_HEADER) if named in (None, "") else named, "request"),
             (caller.policy.domain, "key"),
             (self.default_domain, "default"),
         )
-        given, source = next(((name, source) for name, source in candidates if name), (None, None))
+        given, source = next(((name, source) for name, source in candidates if name not in (None, "")), (None, None))
         domain = _domain(given)
         allowed = caller.policy.domains
         if allowed and domain not in allowed:
@@ -110,8 +113,11 @@ class GovernanceInput:
         except PromethiosError as error:
             raise _bad("bad_telemetry", str(error), "governance.telemetry") from None
 
-    def _signed(self, token: str, subject: Subject) -> tuple[GovernanceState, Subject]:
-        """Return a token's telemetry, and the subject with the names that the token adds. Raises RequestRefused."""
+    def _signed(self, token: str, subject: Subject) -> tuple[GovernanceState, Subject, Callable[[], None]]:
+        """Return a token's telemetry, the subject with the names that the token adds, and what gives the token back.
+
+        Raises RequestRefused.
+        """
         if self.signed is None:
             message = "this server takes no signed telemetry; its operator may set PROMETHIOS_TELEMETRY_JWT_KEYS"
             raise refused("no_keys", message, HTTPStatus.FORBIDDEN)
@@ -121,7 +127,8 @@ class GovernanceInput:
             if value is not None and asked[name] != value and (asked[name] is not None or name == "tenant"):
                 message = f"the token is about another {name} than the request's"
                 raise refused("subject", message, HTTPStatus.FORBIDDEN)
-        return said.state, Subject(**{name: asked[name] or about[name] for name in asked})
+        subject = Subject(**{name: asked[name] or about[name] for name in asked})
+        return said.state, subject, partial(self.signed.give_back, said.token)
 
 
 def _object(value: Any, name: str, allowed: tuple[str, ...], reason: str) -> dict[str, Any]:

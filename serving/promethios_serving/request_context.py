@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Final, Literal
@@ -72,6 +72,8 @@ class GovernedRequest:
     """What the model asked itself before it decided, and its answers."""
     shows_reasoning: bool = False
     """True when the response has a place for them and the client wants it."""
+    turned_away: Callable[[], None] | None = None
+    """What gives back that which the request used up, when it is turned away undecided and may come again."""
     outcome: Outcome | None = None
     refusal: RequestRefused | None = None
 

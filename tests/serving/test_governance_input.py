@@ -137,6 +137,22 @@ def test_a_token_adds_its_subject_and_may_not_be_about_somebody_else(signed: Sig
         assert "another" in refused(403, "bad_telemetry_token", headers=headers, caller=caller, signed=signed)
 
 
+def test_a_request_that_is_turned_away_undecided_may_come_again_with_its_token(signed: SignedTelemetry) -> None:
+    headers = {"x-promethios-telemetry": token()}
+    refused(403, "domain_not_allowed", field={"domain": "finance"}, headers=headers, caller=ACME, signed=signed)
+    first = read(None, headers, ACME, signed)
+    assert "used before" in refused(403, "bad_telemetry_token", headers=headers, caller=ACME, signed=signed)
+    assert first.turned_away is not None
+    first.turned_away()
+    assert read(None, headers, ACME, signed).telemetry is not None
+    assert "used before" in refused(403, "bad_telemetry_token", headers=headers, caller=ACME, signed=signed)
+
+
+@pytest.mark.parametrize("domain", [[], {}, 0, False])
+def test_a_domain_that_is_no_text_is_refused_and_not_taken_for_none(domain: Any) -> None:
+    assert "must be a text" in refused(400, "bad_domain", field={"domain": domain})
+
+
 def test_a_token_is_refused_where_none_is_wanted_or_the_body_says_another_thing(signed: SignedTelemetry) -> None:
     header = {"x-promethios-telemetry": token()}
     assert "PROMETHIOS_TELEMETRY_JWT_KEYS" in refused(403, "bad_telemetry_token", headers=header)

@@ -56,10 +56,11 @@ _log: Final = logging.getLogger("promethios.telemetry")
 
 @dataclass(frozen=True, slots=True)
 class SignedState:
-    """What a good token says: the telemetry, and whom it is about."""
+    """What a good token says: the telemetry, and whom it is about. token: its key and its name."""
 
     state: GovernanceState
     subject: Subject
+    token: tuple[str, str]
 
 
 class SignedTelemetry:
@@ -84,9 +85,14 @@ class SignedTelemetry:
             raise refused(reason, f"the token is not valid: {error}") from None
         except (TelemetryError, TypeError, ValueError, OverflowError) as error:
             raise refused("claims", f"the token's claims are not valid: {error}") from None
-        if not self._used.first_time((kid, claims["jti"]), expires + _LEEWAY_S):
+        token_name = (kid, claims["jti"])
+        if not self._used.first_time(token_name, expires + _LEEWAY_S):
             raise refused("replayed", "the token was used before; sign one for each request", HTTPStatus.FORBIDDEN)
-        return SignedState(state, subject)
+        return SignedState(state, subject, token_name)
+
+    def give_back(self, token: tuple[str, str]) -> None:
+        """Let a token be used again: its request was turned away before anything was made of it."""
+        self._used.forget(token)
 
     def _claims(self, token: str) -> tuple[str, dict[str, Any]]:
         """Return the id of the key that signed a token and its claims. Raises PyJWTError and ValueError."""
@@ -132,6 +138,10 @@ class _Used:
         self._known.add(token)
         heapq.heappush(self._by_expiry, (expires, token))
         return True
+
+    def forget(self, token: tuple[str, str]) -> None:
+        """Take a token for new again."""
+        self._known.discard(token)
 
 
 def refused(reason: str, message: str, status: HTTPStatus = HTTPStatus.UNAUTHORIZED) -> RequestRefused:
