@@ -40,10 +40,12 @@ if TYPE_CHECKING:
 
 
 class TrainingData(NamedTuple):
-    """What is learned from: the split `train`, pairs for the invariance loss, reviewed answers and their weights."""
+    """What is learned from: the split `train`, pairs for the invariance loss, pairs whose decision hangs on one thing,
+    reviewed answers and their weights."""
 
     examples: list[Example]
     pairs: list[Example]
+    contrasts: list[Example]
     reviewed: list[Example]
     review_weights: list[float]
 
@@ -103,10 +105,10 @@ def _run(args: argparse.Namespace) -> int:
         return 0
     if args.checkpoint_store:
         checkpoint_store(args.checkpoint_store, stages[-1], stages)  # a mistake in the URL, before anything is loaded
-    pairs_file = args.data_dir / "train_pairs.jsonl"
     data = TrainingData(
         read_examples(train_file),
-        read_examples(pairs_file) if pairs_file.is_file() else [],
+        _read_pairs(args.data_dir / "train_pairs.jsonl"),
+        _read_pairs(args.data_dir / "train_contrasts.jsonl"),
         *(read_supervised(args.feedback_dir) if args.feedback_dir else ([], [])),
     )
     _prepare_process()
@@ -185,6 +187,11 @@ def _metrics(name: str, config: RunConfig, facts: dict[str, Any]) -> TrainingMet
     return metrics
 
 
+def _read_pairs(path: Path) -> list[Example]:
+    """Return a split's pairs; none where the dataset does not have it: one of somebody else's need not."""
+    return read_examples(path) if path.is_file() else []
+
+
 def _train(
     config: RunConfig,
     data: TrainingData,
@@ -199,6 +206,7 @@ def _train(
     from promethios.model.build import count_parameters
     from promethios.model.encoding import PromptEncoder
     from promethios.training.arguments import training_arguments
+    from promethios.training.contrasts import draw_contrasts
     from promethios.training.counterfactuals import add_counterfactuals
     from promethios.training.first_rank import on_first_rank
     from promethios.training.headers import draw_headers
@@ -235,8 +243,15 @@ def _train(
         sequence_length=training.sequence_length,
         seed=training.seed,
     )
-    targets = add_noise(encoder, targets, share=training.noise_share, seed=training.seed)
     example_tokens = sum(len(target.encoded.ids) for target in targets if target.values is not None)
+    targets += draw_contrasts(
+        encoder,
+        data.contrasts,
+        num_tokens=training.contrast_share * example_tokens,
+        sequence_length=training.sequence_length,
+        seed=training.seed,
+    )
+    targets = add_noise(encoder, targets, share=training.noise_share, seed=training.seed)
     targets += draw_headers(
         encoder, data.examples, num_tokens=training.header_share * example_tokens, seed=training.seed
     )

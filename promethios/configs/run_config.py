@@ -128,8 +128,9 @@ class TrainingSection:
     muon_learning_rate: Muon trains the matrices of the layers at this rate and AdamW the rest at learning_rate; nothing
     is clipped then, for the size of a step does not hang on the gradient's. Absent: AdamW trains everything.
     decision_loss: soft_label (cross-entropy to the posterior) or defer (cost-sensitive). counterfactual_share: tokens
-    that counterfactual twins add, as a share of the training tokens; 0 for none. header_share: the share that headers
-    alone add, of telemetry drawn anew, from which the model learns to read it. noise_share: of the examples, in
+    that counterfactual twins add, as a share of the training tokens; 0 for none. contrast_share: the share that pairs
+    add whose decision hangs on one thing. header_share: the share that headers alone add, of telemetry drawn anew, from
+    which the model learns to read it. noise_share: of the examples, in
     whose requests words are replaced at random, as if never seen. response_share: of the examples, which
     hold their response; the others end with the header and teach the decision alone. self_question_share: which hold
     their self-questions as hidden rounds. domain_moves_model: the domain probe's loss trains the states that
@@ -161,6 +162,7 @@ class TrainingSection:
     seed: int = 42
     decision_loss: str = "soft_label"
     counterfactual_share: float = 0.15
+    contrast_share: float = 0.0
     header_share: float = 0.1
     noise_share: float = 0.0
     response_share: float = 1.0
@@ -415,7 +417,14 @@ def _training_problems(config: RunConfig) -> typing.Iterator[tuple[str, str]]:
 def _objective_problems(training: TrainingSection) -> typing.Iterator[tuple[str, str]]:
     if training.decision_loss not in ("soft_label", "defer"):
         yield "training.decision_loss", f"is {training.decision_loss!r}, allowed are soft_label, defer"
-    for name in ("counterfactual_share", "header_share", "noise_share", "response_share", "self_question_share"):
+    for name in (
+        "counterfactual_share",
+        "contrast_share",
+        "header_share",
+        "noise_share",
+        "response_share",
+        "self_question_share",
+    ):
         if not 0 <= getattr(training, name) <= 1:
             yield f"training.{name}", f"is {getattr(training, name)}, it must be from 0 to 1"
     for item in dataclasses.fields(training.loss_weights):

@@ -134,6 +134,7 @@ _PURPOSES: Final = {
     "bias_pairs": "twins that differ in the group that is named",
     "tool_use": "a look-up is needed, is done, or cannot be relied on; as many of each",
     "train_pairs": "twins for invariance while training, half with an attack, half with another group",
+    "train_contrasts": "twins to learn from, as `conflict_pairs` but of training families",
 }
 
 
@@ -208,7 +209,7 @@ def _ceiling_rows(measured: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
 
 def _set_rows(measured: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     for split, about in measured.items():
-        if split == "tool_use" or split.endswith("_pairs"):
+        if split == "tool_use" or split.endswith(("_pairs", "_contrasts")):
             for kind, of_kind in about.items():
                 name = split if kind == split else f"{split}, {_words(kind)}"
                 accuracy, brier = of_kind["accuracy_at_0.5"], of_kind["brier"]

@@ -12,6 +12,7 @@ from promethios.errors import DatasetError, nearest
 SPLITS: Final = (
     "train", "validation", "calibration", "test", "test_held_out_domains", "test_held_out_values",
     "test_held_out_wording", "conflict_pairs", "spoof_pairs", "bias_pairs", "tool_use", "train_pairs",
+    "train_contrasts",
 )  # fmt: skip
 DEFAULT_DATA_DIR: Final = Path("data/governance")
 CARD: Final = "README.md"

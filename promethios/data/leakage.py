@@ -22,7 +22,7 @@ SHINGLE_WORDS: Final = 5
 MAX_SIMILARITY: Final = 0.7
 """Jaccard similarity of two prompts' shingles from which on one repeats the other."""
 
-TRAINING_SPLITS: Final = ("train", "train_pairs")
+TRAINING_SPLITS: Final = ("train", "train_pairs", "train_contrasts")
 
 SHORTCUT_CEILINGS: Final = {"words": 0.80, "length": 0.74, "domain": 0.73, "template": 0.73}
 """Declared bounds: the accuracy on `test` that no classifier may exceed which sees only the words of the prompt (as a

@@ -77,7 +77,7 @@ def _stale_channel(split: Split, candidates: Candidates) -> _Arranged:
     for view, name in enumerate(VIEWS):
         telemetry = candidates.telemetry.with_one_stale(np.full(len(candidates), view), level)
         margins[view] = split.margin(split.twin(candidates, telemetry=telemetry))
-        usable[view] = (telemetry.values[:, COLUMN[name]] != MISSING) & ~telemetry.degraded()
+        usable[view] = (telemetry.values[:, COLUMN[name]] != MISSING) & ~telemetry.degraded() & split.takes(telemetry)
     lowest = np.where(usable, margins, np.inf).argmin(axis=0)
     highest = np.where(usable, margins, -np.inf).argmax(axis=0)
     every = np.arange(len(candidates))

@@ -50,8 +50,9 @@ class Plan:
         return family.items if self.items is None else family.items[self.items :: ITEM_SHARES]
 
 
-TEXT_TWINS_SHARE: Final = 0.05
-"""Pairs for each training example: as many as a training uses up (half of counterfactual_share 0.15), and more."""
+PAIR_SHARES: Final = {"train_pairs": 0.05, "train_contrasts": 0.16}
+"""Pairs for each training example: as many as the preset nano uses up (half of counterfactual_share 0.15, and
+contrast_share 0.25 of the tokens), and a few more."""
 PLANS: Final = {
     "train": Plan("train", FULL_TRAIN, 10, values="seen"),
     "validation": Plan("evaluation", 1_000, 50, items=0),
@@ -65,6 +66,7 @@ PLANS: Final = {
     "bias_pairs": Plan("evaluation", 600, 30, items=2, pair_kinds=("bias",)),
     "tool_use": Plan("evaluation", 600, 60, items=2, by_tool=True),
     "train_pairs": Plan("train", 1_000, 40, values="seen", pair_kinds=("spoof", "bias")),
+    "train_contrasts": Plan("train", 1_600, 60, values="seen", pair_kinds=("stale_channel", "text_cue")),
 }
 assert tuple(PLANS) == SPLITS
 
@@ -86,8 +88,8 @@ def sizes_for(num_train: int) -> dict[str, int]:
         size = max(plan.least, round(plan.size * share / QUOTA_STEP) * QUOTA_STEP)
         num_domains = len({family.domain for family in families_for(plan.use)}) if plan.per_domain else 1
         sizes[name] = size * num_domains
-    pairs = round(num_train * TEXT_TWINS_SHARE / QUOTA_STEP) * QUOTA_STEP
-    return sizes | {"train": num_train, "train_pairs": max(sizes["train_pairs"], pairs)}
+    pairs = {name: round(num_train * share / QUOTA_STEP) * QUOTA_STEP for name, share in PAIR_SHARES.items()}
+    return sizes | {"train": num_train, **{name: max(sizes[name], count) for name, count in pairs.items()}}
 
 
 def open_split(name: str, seed: int, ontology: Ontology, *, kind: str | None = None) -> Split:

@@ -43,8 +43,8 @@ END_TOKENS: Final = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
-    """One epoch. source: the dataset's folder, or "estimate". tokens: without padding, with counterfactual twins
-    and headers alone.
+    """One epoch. source: the dataset's folder, or "estimate". tokens: without padding, with counterfactual twins,
+    contrasts and headers alone.
 
     packs: sequences of `sequence_length` positions. predicted_share: of all positions, those whose logits are needed.
     """
@@ -63,7 +63,7 @@ class Workload:
 
     @property
     def tokens_per_example(self) -> float:
-        """Mean length of an example, with its share of counterfactual twins and headers alone."""
+        """Mean length of an example, with its share of twins, contrasts and headers alone."""
         return self.tokens / self.examples
 
 
@@ -163,7 +163,11 @@ def _workload(source: str, model: ModelSection, training: TrainingSection, texts
             f"training.sequence_length is {training.sequence_length}, but the longest example has about {lengths.max()}"
             " tokens; raise it"
         )
-    items = [*_with_twins(lengths, prompts, training), *_headers_alone(lengths, texts.header, training)]
+    items = [
+        *_with_twins(lengths, prompts, training),
+        *_contrasts(lengths, prompts, training),
+        *_headers_alone(lengths, texts.header, training),
+    ]
     packs = count_packs(items, training.sequence_length)
     return Workload(
         source=source,
@@ -192,6 +196,13 @@ def _with_twins(lengths: Numbers, prompts: Numbers, training: TrainingSection) -
             items[index] += twin
             left -= twin
     return [*items, *pairs.tolist()]
+
+
+def _contrasts(lengths: Numbers, prompts: Numbers, training: TrainingSection) -> list[int]:
+    """Return the lengths of the members of contrasts, which have no response, as long in all as their share says."""
+    ends = np.cumsum(_shuffled(prompts, seed=2))
+    taken: list[int] = _shuffled(prompts, seed=2)[ends <= training.contrast_share * lengths.sum()].tolist()
+    return taken
 
 
 def _headers_alone(lengths: Numbers, headers: Numbers, training: TrainingSection) -> list[int]:

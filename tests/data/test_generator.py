@@ -23,7 +23,7 @@ from promethios.ontology.decision import decide
 from promethios.ontology.governance_ontology import Ontology
 
 SMALL = ["--num_examples", "200"]
-PINNED = "cc73094f653bd11ceb56a0979cccfc9d74621fbebd7e50fa5ae62ebcf8c95f98"
+PINNED = "79379f9f6132192e705983729602285a058bc7c576801957293ebc5f66dd9bee"
 """The hash of the small dataset of seed 7: it changes with the world, the wording and the ontology only."""
 
 

@@ -20,6 +20,7 @@ from promethios.telemetry.state import CHANNEL_BY_NAME, GovernanceState, stale_l
 
 WITH_MIXTURE = [name for name, plan in PLANS.items() if not plan.pair_kinds and not plan.by_tool]
 WITH_PAIRS = [name for name, plan in PLANS.items() if plan.pair_kinds]
+WITH_CONFLICTS = [name for name, plan in PLANS.items() if "text_cue" in plan.pair_kinds]
 INTERVALS = {"trust": (0.60, 0.66), "verify": (0.70, 0.76), "bound": (0.50, 0.56)}
 
 
@@ -45,13 +46,14 @@ def test_a_full_dataset_has_the_sizes_of_the_design(dataset: Mapping[str, list[E
         "bias_pairs": 1_200,
         "tool_use": 600,
         "train_pairs": 2_000,
+        "train_contrasts": 3_200,
     }
 
 
 def test_with_fewer_training_examples_the_rest_shrinks_and_with_more_only_the_pairs_to_train_on_grow() -> None:
     full, small, large, tiny = (sizes_for(count) for count in (10_000, 2_000, 50_000, 10))
     assert small == {**{name: size // 5 for name, size in full.items()}, "train": 2_000}
-    assert large == {**full, "train": 50_000, "train_pairs": 2_500}
+    assert large == {**full, "train": 50_000, "train_pairs": 2_500, "train_contrasts": 8_000}
     assert tiny == {name: plan.least * (8 if plan.per_domain else 1) for name, plan in PLANS.items()}
 
 
@@ -91,7 +93,7 @@ def test_only_training_is_kept_from_the_held_out_values(dataset: Mapping[str, li
         split: np.mean([in_held_out_interval(example.state) for example in examples])
         for split, examples in dataset.items()
     }
-    assert share.pop("train") == share.pop("train_pairs") == 0.0
+    assert share.pop("train") == share.pop("train_pairs") == share.pop("train_contrasts") == 0.0
     assert share.pop("test_held_out_values") == 1.0
     assert all(0.05 < each < 0.5 for each in share.values()), share
 
@@ -124,8 +126,9 @@ def twins_of(dataset: Mapping[str, list[Example]], split: str, kind: str) -> lis
     return list(zip(members[::2], members[1::2], strict=True))
 
 
-def test_stale_twins_say_the_same_and_decide_differently(dataset: Mapping[str, list[Example]]) -> None:
-    for first, second in twins_of(dataset, "conflict_pairs", "stale_channel"):
+@pytest.mark.parametrize("split", WITH_CONFLICTS)
+def test_stale_twins_say_the_same_and_decide_differently(dataset: Mapping[str, list[Example]], split: str) -> None:
+    for first, second in twins_of(dataset, split, "stale_channel"):
         assert first.request == second.request
         assert (first.decision == "escalate") != (second.decision == "escalate")
         assert first.state is not None
@@ -133,11 +136,12 @@ def test_stale_twins_say_the_same_and_decide_differently(dataset: Mapping[str, l
         assert {c.name: r and r.value for c, r in first.state} == {c.name: r and r.value for c, r in second.state}
 
 
+@pytest.mark.parametrize("split", WITH_CONFLICTS)
 def test_cue_twins_differ_in_what_is_said_about_one_cause_and_decide_differently(
-    dataset: Mapping[str, list[Example]],
+    dataset: Mapping[str, list[Example]], split: str
 ) -> None:
     changed: Counter[int] = Counter()
-    for first, second in twins_of(dataset, "conflict_pairs", "text_cue"):
+    for first, second in twins_of(dataset, split, "text_cue"):
         assert first.state == second.state
         assert first.header_domain == second.header_domain
         assert first.decision == "escalate" != second.decision

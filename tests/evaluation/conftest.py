@@ -42,11 +42,14 @@ RESPONSES = {
 }
 
 
-PAIRED = {"conflict_pairs": "text_cue", "spoof_pairs": "spoof", "bias_pairs": "bias", "train_pairs": "bias"}
+PAIRED = {
+    "conflict_pairs": "text_cue", "spoof_pairs": "spoof", "bias_pairs": "bias", "train_pairs": "bias",
+    "train_contrasts": "text_cue",
+}  # fmt: skip
 SIZES = {
     "train": 1200, "validation": 20, "calibration": 1600, "test": 600, "test_held_out_domains": 200,
     "test_held_out_values": 120, "test_held_out_wording": 120, "conflict_pairs": 60, "spoof_pairs": 80,
-    "bias_pairs": 60, "tool_use": 90, "train_pairs": 10,
+    "bias_pairs": 60, "tool_use": 90, "train_pairs": 10, "train_contrasts": 10,
 }  # fmt: skip
 """Examples of each split; pairs count once."""
 

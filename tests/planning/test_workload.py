@@ -15,6 +15,7 @@ from promethios.errors import ConfigError, DatasetError
 from promethios.model.encoding import PromptEncoder
 from promethios.model.tokenizer import train_tokenizer
 from promethios.planning.workload import count_packs, dataset_workload, estimated_workload, optimizer_steps
+from promethios.training.contrasts import draw_contrasts
 from promethios.training.counterfactuals import add_counterfactuals
 from promethios.training.headers import draw_headers
 from promethios.training.packing import PackedDataset, Target, encode_targets, pack
@@ -42,6 +43,9 @@ def test_a_dataset_has_the_tokens_and_packs_that_training_makes_of_it(name: str,
     targets = add_counterfactuals(encoder, examples, targets, pairs, share=share, sequence_length=length, seed=seed)
     num_tokens = training.header_share * sum(len(target.encoded.ids) for target in targets if target.values)
     targets += draw_headers(encoder, examples, num_tokens=num_tokens, seed=seed)
+    contrasts = read_examples(split_path(small_dataset, "train_contrasts"))
+    num_tokens *= training.contrast_share / training.header_share
+    targets += draw_contrasts(encoder, contrasts, num_tokens=num_tokens, sequence_length=length, seed=seed)
     truth = PackedDataset(targets, length)
     planned = dataset_workload(config.model, training, small_dataset)
     assert planned.tokens == pytest.approx(truth.num_tokens, rel=0.05)
