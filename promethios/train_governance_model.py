@@ -214,11 +214,13 @@ def _train(
     from promethios.training.new_model import prepare_backbone
     from promethios.training.noise import add_noise
     from promethios.training.packing import PackedDataset, encode_targets
+    from promethios.training.precision import in_format_of, in_usable_format
     from promethios.training.progress import MetricsCallback, ProgressLog, StopOnSignal
     from promethios.training.universal import universal_checkpoint
 
     world_size = int(os.environ["WORLD_SIZE"])
     written = checkpoint
+    stage = in_usable_format(stage, _say) if written is None else in_format_of(stage, written)
     if written is not None and read_manifest(written)["world_size"] != world_size:
         stage = on_as_many_ranks(stage, written, world_size)
         checkpoint = on_first_rank(lambda: universal_checkpoint(written, stage.folder))

@@ -15,6 +15,8 @@ import torch
 from torch import nn
 from transformers import TrainingArguments
 
+from promethios.training.precision import computes_in_bf16
+
 MOMENTUM: Final = 0.95
 DEEPSPEEDS_MARK: Final = "use_muon"
 """The attribute by which ZeRO knows the parameters whose gradients it makes orthogonal."""
@@ -58,8 +60,8 @@ def muon_and_adamw(
             "lr": muon_learning_rate,
             "momentum": MOMENTUM,
             "weight_decay": args.weight_decay,
-            # The quicker iteration, "gram", wants fp16, which a CPU has not.
-            "ns_method": "standard" if args.use_cpu else "gram",
+            # "standard" runs in bf16; "gram", which is quicker, in fp16, or in fp32 where a CPU has neither.
+            "ns_method": "standard" if args.use_cpu and computes_in_bf16() else "gram",
         },
     ]
     optimizer: torch.optim.Optimizer = MuonWithAuxAdam(

@@ -33,6 +33,7 @@ from promethios.ontology.governance_ontology import load_ontology
 from promethios.telemetry.state import GovernanceState
 from promethios.training.objective import governance_losses, weighted_sum
 from promethios.training.packing import PackCollator, Target, pack
+from promethios.training.precision import computes_in_bf16
 
 LEARNING_RATE_FACTOR: Final = 0.1
 PROMPT: Final = "governed_prompt"
@@ -239,7 +240,7 @@ def _arguments(config: RunConfig, method: str, rows: Sequence[Mapping[str, Any]]
         "warmup_steps": 0,  # the first step of a warm-up learns nothing, and a week's feedback may be one step
         "weight_decay": training.weight_decay,
         "max_grad_norm": training.max_grad_norm,
-        "bf16": training.bf16,
+        "bf16": training.bf16 and computes_in_bf16(),
         "gradient_checkpointing": training.gradient_checkpointing,
         "logging_steps": training.logging_steps,
         "seed": training.seed,

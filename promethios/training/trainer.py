@@ -173,6 +173,7 @@ class GovernanceTrainer(Trainer):
         return {
             "world_size": arguments.world_size,
             "sequences_per_step": sequences,
+            "bf16": arguments.bf16,
             "data_position": {"epoch": self.state.epoch, "sequences": self.state.global_step * sequences},
             **self.facts,
         }
