@@ -12,13 +12,15 @@ APPROVE = {"action": "approve", "reviewer": "ann", "time": TIME}
 EDIT = {"action": "edit", "response": "Better.", "reviewer": "ann", "time": TIME}
 
 
-def record(number: int, review: dict[str, str] | None = None, propensity: float | None = 0.1) -> str:
+def record(
+    number: int, review: dict[str, str] | None = None, propensity: float | None = 0.1, domain: str = "legal"
+) -> str:
     return json.dumps(
         {
             "id": f"req-{number}",
             "time": TIME,
             "messages": [{"role": "user", "content": "May I?"}],
-            "governance": {"state": None, "domain": "legal"},
+            "governance": {"state": None, "domain": domain},
             **{"decision": "answer", "probability": 0.1, "threshold": 0.4, "response": "You may."},
             **{"reviewed_because": "audit", "propensity": propensity, "review": review},
         }
@@ -44,3 +46,13 @@ def test_an_impossible_audit_rate_is_refused(tmp_path: Path, capsys: pytest.Capt
     code = main(["export", "--records", str(records), "--output_dir", str(tmp_path / "f"), "--audit_rate", "0"])
     assert code == 2
     assert capsys.readouterr().err == "error: --audit_rate 0.0: give a share above 0 and up to 1\n"
+
+
+def test_a_domain_that_the_ontology_does_not_know_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    records = tmp_path / "a.jsonl"
+    records.write_text(record(0, APPROVE) + "\n" + record(1, APPROVE, domain="helthcare") + "\n")
+    assert main(["export", "--records", str(records), "--output_dir", str(tmp_path / "f")]) == 2
+    assert f"{records}:2: there is no domain 'helthcare'; did you mean 'healthcare'?" in capsys.readouterr().err
+    assert not (tmp_path / "f").exists()

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from promethios.data.causes import EVIDENCE, TOOL_STATES
-from promethios.errors import DatasetError, TelemetryError, nearest
+from promethios.data.json_lines import chat_messages, governance, known_domain, numbered_lines, parse_object, shown
+from promethios.errors import DatasetError, nearest
 from promethios.telemetry.header import DECISIONS, NUM_BIAS, NUM_UNCERTAINTY
 from promethios.telemetry.state import GovernanceState
 
@@ -26,14 +27,19 @@ BEHAVIOURS: Final = ("high_confidence", "medium_confidence", "low_confidence_hit
 PAIR_KINDS: Final = ("stale_channel", "text_cue", "spoof", "bias")
 PAIR_MEMBERS: Final = ("a", "b")
 SUM_TOLERANCE: Final = 1e-3
-_REQUIRED: Final = ("messages", "governance")
+_REQUIRED: Final = {
+    "messages": 'a list such as [{"role": "user", "content": "..."}]',
+    "governance": '{"state": null, "domain": null} for a request without telemetry',
+}
+"""The keys that every line has, and what to give where one is missing."""
 _OPTIONAL: Final = (
     "id", "decision", "behaviour", "escalate", "soft_label", "confidence", "uncertainty", "bias", "tool", "tool_state",
     "demand", "difficulty", "affect", "evidence", "self_questions", "norms", "family", "template", "pair", "domain",
-    "split",
+    "split", "metadata",
 )  # fmt: skip
+_KNOWN: Final = frozenset((*_REQUIRED, *_OPTIONAL))
 
-
+_NUMBERS: Final = (float, int)
 _EVIDENCE_ALLOWED: Final = (
     'a list of objects with "message" (the number of one, from 0), "end" (a character of its content, from 1) and '
     f'"shows" (one of {", ".join(EVIDENCE)})'
@@ -181,10 +187,13 @@ class Example:
 
 
 def read_examples(path: Path) -> list[Example]:
-    """Read a .jsonl file, ours or anybody's. Raises DatasetError naming file, line, what stands there, what may."""
+    """Read a .jsonl file, ours or anybody's; blank lines do not count.
+
+    Raises DatasetError naming file, line, what stands there, what may.
+    """
     try:
         with path.open(encoding="utf-8") as lines:
-            examples = [_parse(line, path, number) for number, line in enumerate(lines, 1)]
+            examples = [_parse(line, path, number) for number, line in numbered_lines(lines)]
     except FileNotFoundError:
         raise DatasetError(f"{path}: no such file; write it with `promethios generate --output_dir DIR`") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -205,19 +214,13 @@ def _plain_state(state: GovernanceState | None) -> dict[str, Any] | None:
 
 def _parse(line: str, path: Path, number: int) -> Example:
     place = f"{path}:{number}"
-    try:
-        fields = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise DatasetError(f"{place}: not JSON ({error.msg} at column {error.colno}): {line.strip()[:40]!r}") from None
-    if not isinstance(fields, dict):
-        raise DatasetError(f"{place}: must be a JSON object, found {type(fields).__name__}")
-    known = (*_REQUIRED, *_OPTIONAL)
-    for key in fields:
-        if key not in known:
-            raise DatasetError(f"{place}: unknown key {key!r}{nearest(key, known)}")
+    fields = parse_object(line, place)
+    if not _KNOWN.issuperset(fields):
+        key = next(key for key in fields if key not in _KNOWN)
+        raise DatasetError(f"{place}: unknown key {shown(key)}{nearest(key, (*_REQUIRED, *_OPTIONAL))}")
     for key in _REQUIRED:
         if key not in fields:
-            raise DatasetError(f"{place}: key {key!r} is missing")
+            raise DatasetError(f"{place}: key {key!r} is missing; give {_REQUIRED[key]}")
     if fields.get("escalate") is None and fields.get("decision") is None:
         raise DatasetError(f"{place}: give 'escalate' (0 or 1) or 'decision': what was right for this request")
     return _Reader(fields, place).example(default_id=f"{path.stem}-{number:05d}")
@@ -227,17 +230,17 @@ class _Reader:
     """Takes the fields of one line by name and type; an optional key that is absent or null is not known."""
 
     def __init__(self, fields: Mapping[str, Any], place: str) -> None:
-        self._fields = {key: value for key, value in fields.items() if value is not None or key in _REQUIRED}
+        self._fields = fields
         self._place = place
 
     def example(self, default_id: str) -> Example:
-        state, header_domain = self._governance()
-        messages = self._messages()
+        state, header_domain = governance(self._fields["governance"], self._place)
+        messages = chat_messages(self._fields["messages"], self._place)
         soft_label = self._probabilities("soft_label", len(DECISIONS))
         if soft_label and abs(sum(soft_label) - 1.0) > SUM_TOLERANCE:
             self._fail("soft_label", "four probabilities that sum to 1")
         return Example(
-            id=self._text("id") or default_id,
+            id=self._name("id") or default_id,
             messages=messages,
             state=state,
             header_domain=header_domain,
@@ -256,15 +259,15 @@ class _Reader:
             evidence=self._evidence(messages),
             self_questions=self._texts("self_questions"),
             norms=self._texts("norms"),
-            family=self._text("family"),
+            family=self._name("family"),
             template=self._text("template"),
             pair=self._pair(),
-            domain=self._text("domain") or header_domain,
+            domain=known_domain("domain", self._fields.get("domain"), self._place) or header_domain,
             split=self._text("split"),
         )
 
     def _fail(self, key: str, allowed: str) -> DatasetError:
-        raise DatasetError(f"{self._place}: {key}={self._fields[key]!r:.80} is not allowed; give {allowed}")
+        raise DatasetError(f"{self._place}: {key}={shown(self._fields[key])} is not allowed; give {allowed}")
 
     def _text(self, key: str) -> str | None:
         value = self._fields.get(key)
@@ -272,8 +275,15 @@ class _Reader:
             self._fail(key, "text")
         return value
 
+    def _name(self, key: str) -> str | None:
+        """Return a text; a whole number is taken as one."""
+        value = self._fields.get(key)
+        return str(value) if _is_whole(value) else self._text(key)
+
     def _texts(self, key: str) -> tuple[str, ...]:
-        value = self._fields.get(key, [])
+        value = self._fields.get(key)
+        if value is None:
+            return ()
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             self._fail(key, "a list of texts")
         return tuple(value)
@@ -282,11 +292,15 @@ class _Reader:
         value = self._fields.get(key)
         if isinstance(value, bool) or (value is not None and value not in allowed):
             self._fail(key, f"one of {', '.join(map(str, allowed))}")
-        return value
+        return value if value is None else allowed[allowed.index(value)]  # 1 for 1.0
 
     def _probability(self, key: str) -> float | None:
         value = self._fields.get(key)
-        return None if value is None else self._checked(key, value)
+        if value is None:
+            return None
+        if not _is_probability(value):
+            self._fail(key, "numbers from 0 to 1")
+        return float(value)
 
     def _probabilities(self, key: str, count: int) -> tuple[float, ...]:
         value = self._fields.get(key)
@@ -295,34 +309,23 @@ class _Reader:
             return ()
         if not isinstance(value, list) or len(value) != count:
             self._fail(key, f"a list of {count} numbers from 0 to 1")
-        return tuple(self._checked(key, item) for item in value)
-
-    def _checked(self, key: str, value: Any) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        if not all(map(_is_probability, value)):
             self._fail(key, "numbers from 0 to 1")
-        return float(value)
-
-    def _messages(self) -> tuple[Mapping[str, str], ...]:
-        messages = self._fields["messages"]
-        allowed = "chat messages, each with a role and a content, among them a user's"
-        if not isinstance(messages, list):
-            self._fail("messages", allowed)
-        for message in messages:
-            if not isinstance(message, dict) or not all(isinstance(message.get(k), str) for k in ("role", "content")):
-                self._fail("messages", allowed)
-        if "user" not in [message["role"] for message in messages]:
-            self._fail("messages", allowed)
-        return tuple(messages)
+        return tuple(map(float, value))
 
     def _evidence(self, messages: Sequence[Mapping[str, str]]) -> tuple[Evidence, ...]:
-        evidence = self._fields.get("evidence", [])
+        evidence = self._fields.get("evidence")
+        if evidence is None:
+            return ()
         if not isinstance(evidence, list):
             self._fail("evidence", _EVIDENCE_ALLOWED)
         for item in evidence:
-            is_whole = isinstance(item, dict) and set(item) == {"message", "end", "shows"}
-            if not is_whole or item["message"] not in range(len(messages)) or item["shows"] not in EVIDENCE:
+            is_complete = isinstance(item, dict) and set(item) == {"message", "end", "shows"}
+            if not is_complete or not _is_whole(item["message"]) or item["shows"] not in EVIDENCE:
                 self._fail("evidence", _EVIDENCE_ALLOWED)
-            if not isinstance(item["end"], int) or not 0 < item["end"] <= len(messages[item["message"]]["content"]):
+            if not 0 <= item["message"] < len(messages) or not _is_whole(item["end"]):
+                self._fail("evidence", _EVIDENCE_ALLOWED)
+            if not 0 < item["end"] <= len(messages[item["message"]]["content"]):
                 self._fail("evidence", _EVIDENCE_ALLOWED)
         return tuple(Evidence(**item) for item in evidence)
 
@@ -332,19 +335,17 @@ class _Reader:
             return None
         if not isinstance(pair, dict) or set(pair) != {"id", "kind", "member"}:
             self._fail("pair", 'an object with "id", "kind" and "member", or null')
-        if pair["kind"] not in PAIR_KINDS or pair["member"] not in PAIR_MEMBERS or not isinstance(pair["id"], str):
+        if not isinstance(pair["id"], str) and not _is_whole(pair["id"]):
+            self._fail("pair", "an id that is text")
+        if pair["kind"] not in PAIR_KINDS or pair["member"] not in PAIR_MEMBERS:
             self._fail("pair", f"a kind of {', '.join(PAIR_KINDS)} and a member of {', '.join(PAIR_MEMBERS)}")
-        return Pair(**pair)
+        return Pair(str(pair["id"]), pair["kind"], pair["member"])
 
-    def _governance(self) -> tuple[GovernanceState | None, str | None]:
-        governance = self._fields["governance"]
-        if not isinstance(governance, dict) or set(governance) != {"state", "domain"}:
-            self._fail("governance", 'an object with "state" and "domain", each of which may be null')
-        if not isinstance(governance["domain"], str | None):
-            self._fail("governance", "the name of a domain, or null")
-        if governance["state"] is None:
-            return None, governance["domain"]
-        try:
-            return GovernanceState.from_mapping(governance["state"]), governance["domain"]
-        except TelemetryError as error:
-            raise DatasetError(f"{self._place}: governance.state: {error}") from None
+
+def _is_whole(value: Any) -> bool:
+    """True for a whole number, which True and False are not."""
+    return type(value) is int
+
+
+def _is_probability(value: Any) -> bool:
+    return type(value) in _NUMBERS and 0 <= value <= 1

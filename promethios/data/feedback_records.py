@@ -12,14 +12,14 @@ the two may differ: see `ACTIONS`. `promethios/data/README.md` explains each key
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from promethios.errors import DatasetError, TelemetryError, nearest
+from promethios.data.json_lines import chat_messages, governance, numbered_lines, parse_object, shown
+from promethios.errors import DatasetError, nearest
 from promethios.telemetry.header import DECISIONS
 from promethios.telemetry.state import GovernanceState
 
@@ -76,7 +76,7 @@ def read_records(paths: Sequence[Path]) -> list[FeedbackRecord]:
 
 def parse_records(lines: Iterable[str], place: str) -> list[FeedbackRecord]:
     """Read records from lines; place: where they come from, for messages. Raises DatasetError, as `read_records`."""
-    return [_Reader(line, f"{place}:{number}").record() for number, line in enumerate(lines, 1)]
+    return [_Reader(line, f"{place}:{number}").record() for number, line in numbered_lines(lines)]
 
 
 def latest_reviews(records: Iterable[FeedbackRecord]) -> list[FeedbackRecord]:
@@ -118,21 +118,15 @@ class _Reader:
 
     def __init__(self, line: str, place: str) -> None:
         self._place = place
-        try:
-            fields = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise DatasetError(
-                f"{place}: not JSON ({error.msg} at column {error.colno}): {line.strip()[:40]!r}"
-            ) from None
-        self._fields = self._object(fields, "the line", _KEYS, _REQUIRED)
+        self._fields = self._object(parse_object(line, place), "the line", _KEYS, _REQUIRED)
 
     def record(self) -> FeedbackRecord:
         fields = self._fields
-        state, domain = self._governance()
+        state, domain = governance(fields["governance"], self._place)
         record = FeedbackRecord(
             id=self._text("id", fields["id"]),
             time=self._time("time", fields["time"]),
-            messages=self._messages(),
+            messages=chat_messages(fields["messages"], self._place),
             state=state,
             domain=domain,
             decision=self._one_of("decision", fields["decision"], DECISIONS),
@@ -190,14 +184,14 @@ class _Reader:
             raise DatasetError(f"{self._place}: {name} must be a JSON object, found {type(value).__name__}")
         for key in value:
             if key not in keys:
-                raise DatasetError(f"{self._place}: {name}: unknown key {key!r}{nearest(key, keys)}")
+                raise DatasetError(f"{self._place}: {name}: unknown key {shown(key)}{nearest(key, keys)}")
         for key in required:
             if key not in value:
                 raise DatasetError(f"{self._place}: {name}: key {key!r} is missing")
         return value
 
     def _error(self, key: str, value: Any, allowed: str) -> DatasetError:
-        return DatasetError(f"{self._place}: {key}={value!r:.80} is not allowed; give {allowed}")
+        return DatasetError(f"{self._place}: {key}={shown(value)} is not allowed; give {allowed}")
 
     def _text(self, key: str, value: Any) -> str:
         if not isinstance(value, str) or not value.strip():
@@ -223,24 +217,3 @@ class _Reader:
         if time is None or time.tzinfo is None:
             raise self._error(key, value, 'ISO 8601 with a time zone, for example "2026-11-22T10:00:00Z"')
         return time
-
-    def _messages(self) -> tuple[Mapping[str, str], ...]:
-        messages = self._fields["messages"]
-        is_chat = isinstance(messages, list) and all(
-            isinstance(m, dict) and all(isinstance(m.get(key), str) for key in ("role", "content")) for m in messages
-        )
-        if not is_chat or "user" not in (message["role"] for message in messages):
-            raise self._error("messages", messages, "chat messages with a role and a content, among them a user's")
-        return tuple(messages)
-
-    def _governance(self) -> tuple[GovernanceState | None, str | None]:
-        governance = self._object(self._fields["governance"], "governance", ("state", "domain"), ("state", "domain"))
-        domain = governance["domain"]
-        if domain is not None:
-            domain = self._text("governance.domain", domain)
-        if governance["state"] is None:
-            return None, domain
-        try:
-            return GovernanceState.from_mapping(governance["state"]), domain
-        except TelemetryError as error:
-            raise DatasetError(f"{self._place}: governance.state: {error}") from None

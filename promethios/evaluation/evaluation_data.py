@@ -73,15 +73,29 @@ def read_evaluation_data(data_dir: Path, num_examples: int, seed: int) -> Evalua
 
 
 def pairs_of(examples: Sequence[Example], place: str) -> list[Pair]:
-    """Return the pairs (member a, member b) that examples form, in order. Raises DatasetError for half a pair."""
+    """Return the pairs (member a, member b) that the examples of one file form, in order.
+
+    place: the file, for messages. Raises DatasetError for half a pair, a member that is there twice, and members of two
+    kinds.
+    """
     members: dict[str, dict[str, Example]] = {}
     for example in examples:
         if example.pair is None:
             raise DatasetError(f"{place}: example {example.id} has no pair; every example there is one of two members")
-        members.setdefault(example.pair.id, {})[example.pair.member] = example
+        name, member = example.pair.id, example.pair.member
+        found = members.setdefault(name, {})
+        if member in found:
+            raise DatasetError(
+                f"{place}: pair {name} has member {member} twice ({found[member].id}, {example.id}); give every pair "
+                "an id of its own"
+            )
+        found[member] = example
     for name, found in members.items():
         if found.keys() != set(PAIR_MEMBERS):
             raise DatasetError(f"{place}: pair {name} has member {', '.join(sorted(found))} only; give both a and b")
+        kinds = [example.pair.kind for example in found.values() if example.pair]
+        if len(set(kinds)) > 1:
+            raise DatasetError(f"{place}: pair {name} is of kind {' and '.join(kinds)}; give both members one kind")
     return [(found["a"], found["b"]) for found in members.values()]
 
 

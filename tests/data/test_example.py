@@ -113,6 +113,38 @@ def test_prompt_and_response_are_the_two_ends_of_the_conversation(fields: dict[s
     assert example.response == fields["messages"][-1]["content"]
 
 
+def test_blank_lines_and_a_byte_order_mark_are_skipped_and_line_numbers_stay_those_of_the_file(
+    foreign: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "t.jsonl"
+    line = json.dumps(foreign)
+    path.write_text(f"\ufeff{line}\n\n  \t\n{line}\n\n", encoding="utf-8", newline="\r\n")
+    assert [example.id for example in read_examples(path)] == ["t-00001", "t-00004"]
+    path.write_text(f"\ufeff\n\n{line}\n{{}}\n", encoding="utf-8")
+    with pytest.raises(DatasetError, match=re.escape(f"{path}:4: key 'messages' is missing; give a list such as")):
+        read_examples(path)
+    path.write_text("\ufeff\n \n", encoding="utf-8")
+    with pytest.raises(DatasetError, match="the file is empty"):
+        read_examples(path)
+
+
+def test_whole_numbers_name_example_family_and_pair_and_metadata_is_ignored(
+    foreign: dict[str, Any], tmp_path: Path
+) -> None:
+    named = {"id": 7, "family": 3, "pair": {"id": 1, "kind": "spoof", "member": "a"}, "escalate": 1.0}
+    more = {"metadata": {"source": ["anything", None], "decison": 1}}
+    (example,) = read_examples(write(tmp_path / "t.jsonl", {**foreign, **named, **more}))
+    assert (example.id, example.family, example.pair) == ("7", "3", Pair("1", "spoof", "a"))
+    assert type(example.escalate) is int
+
+
+@pytest.mark.parametrize("key", ["id", "family"])
+@pytest.mark.parametrize("value", [True, 1.5, ["x"]])
+def test_a_name_is_text_or_a_whole_number(foreign: dict[str, Any], tmp_path: Path, key: str, value: Any) -> None:
+    with pytest.raises(DatasetError, match=re.escape(f"{key}={value!r} is not allowed; give text")):
+        read_examples(write(tmp_path / "t.jsonl", {**foreign, key: value}))
+
+
 def put(key: str, value: object) -> Callable[[dict[str, Any]], dict[str, Any]]:
     return lambda fields: {**fields, key: value}
 
@@ -121,7 +153,10 @@ def put(key: str, value: object) -> Callable[[dict[str, Any]], dict[str, Any]]:
     ("spoil", "message"),
     [
         (put("decison", "answer"), "unknown key 'decison'; did you mean 'decision'?"),
-        (lambda fields: {k: v for k, v in fields.items() if k != "governance"}, "key 'governance' is missing"),
+        (
+            lambda fields: {k: v for k, v in fields.items() if k != "governance"},
+            """key 'governance' is missing; give {"state": null, "domain": null} for a request without telemetry""",
+        ),
         (lambda fields: {**fields, "escalate": None, "decision": None}, "give 'escalate' (0 or 1) or 'decision'"),
         (put("tool_state", "broken"), "tool_state='broken' is not allowed; give one of none, needed, fine, unreliable"),
         (put("pair", {"id": "x", "kind": "stale", "member": "a"}), "a kind of stale_channel, text_cue, spoof, bias"),
@@ -132,6 +167,11 @@ def put(key: str, value: object) -> Callable[[dict[str, Any]], dict[str, Any]]:
         (put("evidence", [{"message": 9, "end": 1, "shows": "stale"}]), "the number of one, from 0"),
         (put("evidence", [{"message": 0, "end": 9999, "shows": "stale"}]), "a character of its content"),
         (put("evidence", [{"message": 0, "end": 1, "shows": "anger"}]), "one of nothing, unknown_answer"),
+        (put("evidence", [{"message": 0.0, "end": 1, "shows": "stale"}]), "the number of one, from 0"),
+        (put("evidence", [{"message": False, "end": True, "shows": "stale"}]), "the number of one, from 0"),
+        (put("pair", {"id": 1.5, "kind": "spoof", "member": "a"}), "an id that is text"),
+        (put("domain", "helthcare"), "there is no domain 'helthcare'; did you mean 'healthcare'?"),
+        (put("metdata", {}), "unknown key 'metdata'; did you mean 'metadata'?"),
         (put("decision", "maybe"), "decision='maybe' is not allowed; give one of answer, caveat, clarify, escalate"),
         (put("escalate", True), "escalate=True is not allowed; give one of 0, 1"),
         (put("soft_label", [0.5, 0.5, 0.5, 0.5]), "soft_label"),
@@ -159,7 +199,7 @@ def test_a_bad_line_is_named_with_file_and_number(
     assert str(caught.value).startswith(f"{path}:2: ")
 
 
-@pytest.mark.parametrize("line", ['{"id": "cut of', "", "[1, 2]", "null"])
+@pytest.mark.parametrize("line", ['{"id": "cut of', "{", "[1, 2]", "null"])
 def test_a_corrupt_line_is_named_with_file_and_number(fields: dict[str, Any], tmp_path: Path, line: str) -> None:
     path = tmp_path / "bad.jsonl"
     path.write_text(f"{json.dumps(fields)}\n{json.dumps(fields)}\n{line}\n", encoding="utf-8")

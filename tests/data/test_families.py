@@ -8,12 +8,18 @@ from importlib import resources
 
 import pytest
 
+from promethios.data.causes import TextCauses
+from promethios.data.draws import Picks, uniforms
 from promethios.data.families import families_for, load_families, parse_families
+from promethios.data.prompts import write_request
+from promethios.data.scene import Scene
 from promethios.data.splits import PLANS
 from promethios.errors import ConfigError
 from promethios.ontology.governance_ontology import Ontology
 
 HELD_OUT = {"insurance", "public_services"}
+LEAST_TEMPLATES = 8
+TEMPLATE_DRAWS, COLUMNS = 24, 256
 
 
 def general() -> str:
@@ -29,6 +35,17 @@ def test_there_are_enough_families() -> None:
         families = [family for family in load_families() if family.domain == domain]
         uses = Counter(family.use for family in families)
         assert uses["held_out"] >= 25 if domain in HELD_OUT else uses["train"] >= 19 and uses["evaluation"] >= 6
+
+
+def test_a_family_is_asked_about_in_many_surface_templates() -> None:
+    for number, family in enumerate(load_families()):
+        templates = set()
+        for row in uniforms(TEMPLATE_DRAWS, COLUMNS, "templates", number):
+            picks = Picks(row.tolist())
+            causes = TextCauses(difficulty=0, uncertainty=(), affect=False, bias=False, tool="none")
+            scene = Scene(family, picks.of(family.items), picks.of(family.people), causes, 0)
+            templates.add(write_request(scene, picks).template)
+        assert len(templates) >= LEAST_TEMPLATES, family.id
 
 
 def test_held_out_domains_are_in_no_other_split() -> None:

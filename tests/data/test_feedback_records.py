@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from promethios.data.feedback_records import latest_reviews
+from promethios.data.feedback_records import latest_reviews, read_records
 from promethios.errors import DatasetError
 from tests.data.reviewed_answers import APPROVE, EDIT, ESCALATE, LATER, REJECT, TIME, fields, read, reviewed
 
@@ -23,6 +24,14 @@ from tests.data.reviewed_answers import APPROVE, EDIT, ESCALATE, LATER, REJECT, 
         ({"messages": [{"role": "system", "content": "x"}]}, "among them a user's"),
         ({"governance": {"state": {"trust": "high"}, "domain": None}}, "governance.state: "),
         ({"governance": None}, "governance must be a JSON object, found NoneType"),
+        (
+            {"governance": {"state": None, "domain": "astrology"}},
+            "there is no domain 'astrology'; allowed: healthcare, ",
+        ),
+        (
+            {"messages": [{"role": "User", "content": "x"}]},
+            "messages[0].role='User' is not allowed; give one of system",
+        ),
         ({"respons": "x"}, "unknown key 'respons'; did you mean 'response'?"),
         ({"review": {**APPROVE, "action": "agree"}}, "review.action='agree' is not allowed"),
         ({"review": {"action": "approve", "time": TIME}}, "review: key 'reviewer' is missing"),
@@ -64,6 +73,31 @@ def test_the_last_review_of_an_answer_counts_and_unreviewed_ones_are_left_out(tm
     )
     (record,) = latest_reviews(records)
     assert record.review is not None and record.review.action == "edit"
+
+
+def test_blank_lines_and_a_byte_order_mark_are_skipped_and_line_numbers_stay_those_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "records.jsonl"
+    path.write_text(f"\ufeff{json.dumps(fields())}\n\n{json.dumps(fields(1))}\n\n", encoding="utf-8")
+    assert [record.id for record in read_records([path])] == ["req-000", "req-001"]
+    path.write_text(f"\n{json.dumps(fields())}\n\n{{}}\n", encoding="utf-8")
+    with pytest.raises(DatasetError, match=r"records\.jsonl:4: the line: key 'id' is missing"):
+        read_records([path])
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("[" * 100_000, "nested too deeply"),
+        (f'{{"probability": {"1" * 5000}}}', "a number has more than 4300 digits"),
+        ('{"response": "\\ud800"}', "half of a surrogate pair"),
+        ('{"id": "a", "id": "b"}', "key 'id' stands twice in one object"),
+    ],
+)
+def test_a_line_that_cannot_be_used_is_refused_and_the_place_is_named(line: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "records.jsonl"
+    path.write_text(line, encoding="utf-8")
+    with pytest.raises(DatasetError, match=rf"records\.jsonl:1: .*{message}"):
+        read_records([path])
 
 
 def test_records_that_contradict_each_other_are_refused(tmp_path: Path) -> None:

@@ -23,11 +23,11 @@ from promethios.data.folder import SPLITS
 from promethios.data.leakage import (
     MAX_SIMILARITY,
     SHORTCUT_CEILINGS,
-    TRAINING_SPLITS,
     check_no_repeats,
     near_duplicates,
 )
 from promethios.data.mixture import Candidates, Split
+from promethios.data.splits import PLANS
 from promethios.errors import DatasetError
 from promethios.telemetry.state import CHANNELS, NUMBER_STEPS, stale_level
 from promethios.telemetry.tags import TAG_TEXT
@@ -35,6 +35,7 @@ from promethios.telemetry.tags import TAG_TEXT
 Dataset = Mapping[str, list[Example]]
 LARGEST_DISTANCE = 0.45
 FAMILIES_OF_A_PHRASE = 20
+TRAINING_SPLITS = {name for name, plan in PLANS.items() if plan.use == "train"}
 
 
 def outcomes(examples: list[Example]) -> np.ndarray:
@@ -64,7 +65,7 @@ def test_rule_1_the_label_is_not_computed_from_the_tags(dataset: Dataset, measur
 def test_rule_2_families_are_split_and_then_items(dataset: Dataset) -> None:
     families = {split: {example.family for example in examples} for split, examples in dataset.items()}
     trained = set().union(*(families[split] for split in TRAINING_SPLITS))
-    for split in set(SPLITS) - set(TRAINING_SPLITS):
+    for split in set(SPLITS) - TRAINING_SPLITS:
         assert trained.isdisjoint(families[split]), split
 
 
@@ -75,6 +76,18 @@ def test_rule_2_no_prompt_of_training_comes_back_in_another_split(dataset: Datas
         copy = replace(train[7], id="copy", messages=as_user(changed(train[7].prompt)))
         with pytest.raises(DatasetError, match="train-00008 and copy are nearly the same prompt"):
             check_no_repeats({**{split: [] for split in SPLITS}, "train": train, "test": [copy]})
+
+
+def test_rule_2_no_prompt_of_validation_calibration_or_a_test_comes_back_in_another_of_them(dataset: Dataset) -> None:
+    copied = [replace(dataset["test"][7], id="copy")]
+    for split in ("validation", "calibration", "test_held_out_domains"):
+        with pytest.raises(DatasetError, match=r"(test-00008 and copy|copy and test-00008) are nearly the same prompt"):
+            check_no_repeats({"test": dataset["test"][:50], split: copied})
+
+
+def test_rule_2_splits_of_the_same_families_and_items_may_share_a_prompt(dataset: Dataset) -> None:
+    check_no_repeats({"train": dataset["train"][:50], "train_pairs": dataset["train"][:50]})
+    check_no_repeats({"test": dataset["test"][:50], "tool_use": dataset["test"][:50]})
 
 
 def as_user(text: str) -> tuple[dict[str, str], ...]:
@@ -101,7 +114,21 @@ def test_rule_2_near_duplicates_are_found_exactly() -> None:
         if (similarity := jaccard(one, other)) >= MAX_SIMILARITY
     }
     assert len(expected) > 20
-    assert {(i, j): similarity for i, j, similarity in near_duplicates(first, second)} == expected
+    found = list(near_duplicates([first, second]))
+    assert {(one, other) for (one, _), (other, _), _ in found} == {(0, 1)}
+    assert {(i, j): similarity for (_, i), (_, j), similarity in found} == expected
+
+
+def test_rule_2_each_part_is_compared_with_every_other_and_not_with_itself() -> None:
+    text = "may I take both tablets at once"
+    found = [(first, second) for first, second, _ in near_duplicates([[text, text], ["no"], [text], [text]])]
+    assert found == [
+        ((0, 0), (2, 0)),
+        ((0, 1), (2, 0)),
+        ((0, 0), (3, 0)),
+        ((0, 1), (3, 0)),
+        ((2, 0), (3, 0)),
+    ]
 
 
 def test_rule_3_whole_domains_are_held_out(dataset: Dataset) -> None:

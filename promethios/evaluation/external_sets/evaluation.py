@@ -113,7 +113,7 @@ def _own_report(args: argparse.Namespace, deployed: Deployed, endpoint: ChatEndp
         system_measures,
     )
 
-    examples = read_own_sets(args.data)
+    examples, pairs = read_own_sets(args.data)
     model, scores, too_long = _scored(deployed, examples)
     baselines, notes = comparisons(args.data_dir, examples, deployed.calibration, endpoint)
     notes += too_long
@@ -132,7 +132,7 @@ def _own_report(args: argparse.Namespace, deployed: Deployed, endpoint: ChatEndp
         "domains": by_domain(own),
         "families": by_family(own),
         "decisions": decision_measures(own),
-        "pairs": pair_measures(own, str(args.data[0])),
+        "pairs": pair_measures(own, pairs),
         "heads": head_measures_where_given(examples, scores, args.seed),
         "text": _text(args, model, examples, own.served_decisions),
         "abstention": None,

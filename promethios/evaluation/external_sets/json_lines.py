@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from promethios.data.json_lines import parse_object
 from promethios.errors import DatasetError
 
 T = TypeVar("T")
@@ -63,10 +63,4 @@ def _read_file(path: Path) -> Iterator[Record]:
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
-        try:
-            fields = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise DatasetError(f"{path}:{number}: not JSON ({error.msg} at column {error.colno})") from None
-        if not isinstance(fields, dict):
-            raise DatasetError(f"{path}:{number}: must be a JSON object, found {type(fields).__name__}")
-        yield Record(path, number, fields)
+        yield Record(path, number, parse_object(line, f"{path}:{number}"))

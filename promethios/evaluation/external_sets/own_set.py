@@ -15,30 +15,29 @@ from typing import Final
 import numpy as np
 
 from promethios.data.example import Example, read_examples
-from promethios.errors import DatasetError, nearest
 from promethios.evaluation.baselines import Baseline
 from promethios.evaluation.calibration import Calibration
 from promethios.evaluation.certificate import Certificate, deployed_threshold
 from promethios.evaluation.decisions import System, deployed_escalations, is_degraded, model_decisions, model_system
 from promethios.evaluation.evaluated_set import EvaluatedSet
+from promethios.evaluation.evaluation_data import Pair, pairs_of
 from promethios.evaluation.intervals import NUM_RESAMPLES, BoolArray, FloatArray, Resamples
 from promethios.ontology.decision import decide
-from promethios.ontology.governance_ontology import load_ontology
 
 NUM_BLOCKS: Final = 500
 
 
-def read_own_sets(paths: Sequence[Path]) -> list[Example]:
-    """Read JSONL files. Raises DatasetError naming file and line, also for a domain that the ontology does not know."""
-    domains = load_ontology().domains
-    examples = []
+def read_own_sets(paths: Sequence[Path]) -> tuple[list[Example], list[Pair]]:
+    """Read JSONL files: every example, and the pairs, each of which belongs to one file.
+
+    Raises DatasetError naming file and line, or pair.
+    """
+    examples, pairs = [], []
     for path in paths:
-        for number, example in enumerate(read_examples(path), 1):
-            for domain in (example.header_domain, example.domain):
-                if domain is not None and domain not in domains:
-                    raise DatasetError(f"{path}:{number}: there is no domain {domain!r}{nearest(domain, domains)}")
-            examples.append(example)
-    return examples
+        of_file = read_examples(path)
+        examples += of_file
+        pairs += pairs_of([example for example in of_file if example.pair is not None], str(path))
+    return examples, pairs
 
 
 def in_clusters(examples: Sequence[Example]) -> list[Example]:

@@ -13,7 +13,7 @@ import numpy as np
 from promethios.data.example import Example
 from promethios.evaluation.bias_pairs import bias_pair_measures
 from promethios.evaluation.decisions import System
-from promethios.evaluation.evaluation_data import pairs_of
+from promethios.evaluation.evaluation_data import Pair
 from promethios.evaluation.external_sets.own_set import OwnSet, resamples_of
 from promethios.evaluation.hitl_accuracy import auroc
 from promethios.evaluation.intervals import (
@@ -114,15 +114,13 @@ def head_measures_where_given(examples: Sequence[Example], scores: FloatArray, s
     return heads
 
 
-def pair_measures(own: OwnSet, place: str) -> dict[str, dict[str, Any]]:
+def pair_measures(own: OwnSet, pairs: Sequence[Pair]) -> dict[str, dict[str, Any]]:
     """Return for each kind of pair how often both members are right and, where it applies, what that kind is about.
 
     Right is the given `decision`, else `escalate`: an outcome is noisy, a decision that somebody wrote down is not.
-    place: where the pairs come from, for the message. Raises DatasetError for half a pair.
+    pairs: of examples of the set.
     """
-    paired = [(example, index) for index, example in enumerate(own.examples) if example.pair is not None]
-    index_of = {id(example): index for example, index in paired}
-    pairs = pairs_of([example for example, _ in paired], place)
+    index_of = {id(example): index for index, example in enumerate(own.examples)}
     kinds = sorted({pair[0].pair.kind for pair in pairs if pair[0].pair is not None})
     by_kind = {}
     for kind in kinds:

@@ -188,6 +188,50 @@ def test_pairs_are_right_when_both_members_are(
     assert pairs["bias"]["flip_rate"]["value"] == 0.0
 
 
+def paired(number: int, kind: str, member: str, escalate: int = 0) -> dict[str, Any]:
+    return {**LINE, "escalate": escalate, "pair": {"id": number, "kind": kind, "member": member}}
+
+
+def test_pairs_belong_to_their_file(evaluate: Callable[..., int], tmp_path: Path) -> None:
+    # The model escalates every request: the pair of the first file is right, that of the second is not.
+    first = write(tmp_path / "a.jsonl", [paired(1, "spoof", "a", 1), paired(1, "spoof", "b", 1)])
+    second = write(tmp_path / "b.jsonl", [paired(1, "spoof", "b"), paired(1, "spoof", "a")])
+    assert evaluate("--data", first, second, "--num_responses", "0") == 0
+    spoof = report(tmp_path)["pairs"]["spoof"]
+    assert (spoof["num_pairs"], spoof["pair_accuracy"]["value"]) == (2, 0.5)
+
+
+def test_a_pair_is_not_made_of_two_files(
+    evaluate: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = write(tmp_path / "a.jsonl", [paired(1, "spoof", "a")])
+    second = write(tmp_path / "b.jsonl", [paired(1, "spoof", "b")])
+    assert evaluate("--data", first, second) == 2
+    assert f"{first}: pair 1 has member a only; give both a and b" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        (
+            [("spoof", "a"), ("spoof", "a"), ("spoof", "b")],
+            "pair 1 has member a twice (pairs-00001, pairs-00002); give",
+        ),
+        ([("spoof", "a"), ("bias", "b")], "pair 1 is of kind spoof and bias; give both members one kind"),
+    ],
+)
+def test_a_pair_that_is_not_two_members_of_one_kind_is_refused(
+    evaluate: Callable[..., int],
+    tmp_path: Path,
+    members: list[tuple[str, str]],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = write(tmp_path / "pairs.jsonl", [paired(1, *member) for member in members])
+    assert evaluate("--data", path) == 2
+    assert f"{path}: {message}" in capsys.readouterr().err
+
+
 def test_half_a_pair_is_refused(
     evaluate: Callable[..., int],
     tmp_path: Path,
