@@ -125,6 +125,14 @@ def test_the_values_file_and_the_schema_name_the_same_keys() -> None:
         (("engine.model.persistentVolumeClaim.name=m", "hub.enabled=true"), "access.existingSecret.name"),
         (("engine.model.persistentVolumeClaim.name=m", "engine.autoscaling.kind=keda"), "prometheusAddress"),
         (("engine.model.persistentVolumeClaim.name=m", "engine.drain.waitSeconds=5"), "settleSeconds"),
+        (
+            (
+                "engine.model.persistentVolumeClaim.name=m",
+                "engine.telemetry.url=http://t/",
+                "engine.telemetry.fileConfigMap.name=t",
+            ),
+            "engine.telemetry: set one of",
+        ),
     ],
 )
 def test_values_that_cannot_work_are_refused_with_the_key(settings: tuple[str, ...], said: str) -> None:
