@@ -46,7 +46,7 @@ STATES: Final[dict[str, dict[str, float | str]]] = {
 }
 READY_SECONDS: Final = 600
 GATE_FAILED: Final = 1
-EXAMPLES: Final = "16000"
+EXAMPLES: Final = "12000"
 EPOCHS: Final = "1"
 """Enough to see the loop work; `make train-full` takes many more. New examples teach more than old ones."""
 
