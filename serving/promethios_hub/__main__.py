@@ -20,7 +20,7 @@ import uvicorn
 from promethios.errors import ConfigError, PromethiosError, ServingError
 from promethios_hub.api.callers import LOCAL_HOSTS
 from promethios_hub.app import create_app
-from promethios_hub.database import database_url, migrate, open_database
+from promethios_hub.database import NewerDatabase, database_url, migrate, open_database
 from promethios_hub.json_log import log_as_json
 from promethios_hub.settings import HubSettings
 
@@ -63,12 +63,17 @@ def main(argv: Sequence[str] | None = None, environment: Mapping[str, str] = os.
 
 
 async def _migrate_when_there(settings: HubSettings) -> None:
-    """Wait a while for a database that starts together with the hub. Raises ServingError when it does not come."""
+    """Wait a while for a database that starts together with the hub.
+
+    Raises ServingError when it does not come, and NewerDatabase at once.
+    """
     deadline = time.monotonic() + _DATABASE_WAIT_S
     while True:
         try:
             await _migrate(settings)
             return
+        except NewerDatabase:
+            raise
         except ServingError as error:
             if time.monotonic() > deadline:
                 raise

@@ -36,6 +36,7 @@ from promethios_hub.refusals import forbidden
 from promethios_hub.retention import keep_forgetting
 from promethios_hub.reviews import ReviewStore
 from promethios_hub.settings import PREFIX, HubSettings
+from promethios_hub.strangers import StrangersFirst
 from promethios_hub.telemetry import TelemetryStore
 from promethios_hub.webhooks import WebhookSender
 from promethios_serving.access.access_file import AccessFile
@@ -80,9 +81,17 @@ def create_app(settings: HubSettings) -> FastAPI:
     for error in (DBAPIError, OperationalError, PoolTimeout, OSError):
         app.add_exception_handler(error, _database_away)
     add_console(app, settings.session_secret)
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, setting=f"{PREFIX}MAX_BODY_BYTES")
+    limits: dict[str, Any] = {
+        "max_bytes": settings.max_body_bytes,
+        "timeout_s": settings.body_timeout_s,
+        "setting": f"{PREFIX}MAX_BODY_BYTES",
+        "timeout_setting": f"{PREFIX}BODY_TIMEOUT_S",
+    }
+    app.add_middleware(BodyLimit, **limits)
     if access is None:
         app.add_middleware(_ThisMachineOnly)
+    else:
+        app.add_middleware(StrangersFirst, access=access, limits=limits)
     app.add_middleware(_Timed)
     return app
 
@@ -188,7 +197,7 @@ _ERROR_BODY: Final = {
     },
 }
 _ERRORS: Final[dict[int | str, dict[str, Any]]] = dict.fromkeys(
-    (400, 401, 403, 404, 405, 409, 413, 422, 503), _ERROR_BODY
+    (400, 401, 403, 404, 405, 408, 409, 413, 422, 503), _ERROR_BODY
 )
 
 

@@ -28,6 +28,10 @@ _MIGRATION_LOCK: Final = 0x70726F6D
 """Key of PostgreSQL's advisory lock: of several hubs that start at once, one migrates and the others wait."""
 
 
+class NewerDatabase(ServingError):
+    """The database was migrated by a newer hub: waiting does not help."""
+
+
 def database_url(text_url: str) -> URL:
     """Return a URL with our driver, from `postgresql://...` or `sqlite:///file`. Raises ConfigError."""
     try:
@@ -41,19 +45,25 @@ def database_url(text_url: str) -> URL:
 
 
 def open_database(url: URL, *, pool_size: int = 10) -> AsyncEngine:
-    """Return the database's engine; nothing is connected yet."""
+    """Return the database's engine; nothing is connected yet. Its errors do not quote values: they reach the log."""
     if url.drivername.startswith("sqlite"):
-        engine = create_async_engine(url)
+        engine = create_async_engine(url, hide_parameters=True)
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
         return engine
     # pre-ping: a database that was restarted costs a new connection, not a failed request
     return create_async_engine(
-        url, pool_size=pool_size, max_overflow=0, pool_timeout=10, pool_pre_ping=True, connect_args=_NOT_FOR_EVER
+        url,
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=10,
+        pool_pre_ping=True,
+        connect_args=_NOT_FOR_EVER,
+        hide_parameters=True,
     )
 
 
 async def migrate(engine: AsyncEngine) -> None:
-    """Bring the tables to this version. Raises ServingError when the database does not answer or is a newer one."""
+    """Bring the tables to this version. Raises ServingError when the database does not answer, and NewerDatabase."""
     try:
         async with engine.connect() as connection:
             if engine.dialect.name == "postgresql":
@@ -72,7 +82,7 @@ async def migrate(engine: AsyncEngine) -> None:
         raise ServingError(f"the database {where} cannot be used: {str(error.orig).strip()}") from None
     except CommandError as error:
         where = engine.url.render_as_string(hide_password=True)
-        raise ServingError(
+        raise NewerDatabase(
             f"the database {where} was migrated by a newer hub ({error}); run that version, or restore an older backup"
         ) from None
 

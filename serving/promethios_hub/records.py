@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from promethios.errors import TelemetryError
 from promethios.telemetry.state import GovernanceState
@@ -17,9 +17,21 @@ Name = Annotated[str, Field(min_length=1, max_length=64)]
 Key = Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,64}$")]
 LongName = Annotated[str, Field(min_length=1, max_length=200)]
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,80}$")]
+_FIRST_TIME = datetime(1970, 1, 1, tzinfo=UTC)
+_END_OF_TIME = datetime(2200, 1, 1, tzinfo=UTC)
 MAX_TEXT = 1_000_000
 _SEARCHED = 4_000
 """Characters of a question that the search knows."""
+
+
+def _can_be_a_time(time: datetime) -> datetime:
+    """Allow for clocks that were never set, not for times that have no equal in UTC."""
+    if not _FIRST_TIME <= time < _END_OF_TIME:
+        raise ValueError(f"must lie from {_FIRST_TIME:%Y} to before {_END_OF_TIME:%Y}; check the sender's clock")
+    return time
+
+
+Time = Annotated[AwareDatetime, Field(strict=False), AfterValidator(_can_be_a_time)]
 
 
 class Strict(BaseModel):
@@ -109,7 +121,7 @@ class Record(FromEngine):
     """One answer for a person to look at; the first keys are those of promethios/data/feedback_records.py."""
 
     id: Id
-    time: Annotated[AwareDatetime, Field(strict=False)]
+    time: Time
     messages: Annotated[list[Message], Field(min_length=1, max_length=2000)]
     governance: Governance
     decision: DecisionName

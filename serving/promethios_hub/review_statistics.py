@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Date, String, case, cast, func, select
+from sqlalchemy import ColumnElement, Date, String, case, cast, func, select, true
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from promethios_hub.tables import reviews
@@ -43,15 +43,16 @@ class ReviewStatistics:
     oldest_waiting_s: float | None
 
 
-async def review_statistics(engine: AsyncEngine, days: int = 14) -> ReviewStatistics:
-    """Count the work of the last `days` days (UTC), today included."""
+async def review_statistics(engine: AsyncEngine, days: int = 14, tenant: str | None = None) -> ReviewStatistics:
+    """Count the work of the last `days` days (UTC), today included. tenant: only this one's."""
     now = datetime.now(UTC)
     first = (now - timedelta(days=days - 1)).replace(hour=0, minute=0, second=0, microsecond=0)
     is_open = reviews.c.state != "done"
+    theirs = true() if tenant is None else reviews.c.tenant == tenant
     async with engine.connect() as connection:
 
         async def counted(column: ColumnElement[Any], *wanted: ColumnElement[bool]) -> dict[Any, int]:
-            query = select(column, func.count()).where(*wanted).group_by(column)
+            query = select(column, func.count()).where(theirs, *wanted).group_by(column)
             return {row[0]: row[1] for row in await connection.execute(query)}
 
         arrived = await counted(_date(engine, reviews.c.arrived_at), reviews.c.arrived_at >= first)
@@ -61,18 +62,19 @@ async def review_statistics(engine: AsyncEngine, days: int = 14) -> ReviewStatis
         ages = await counted(_age_label(now), is_open)
         decided = await connection.execute(
             select(reviews.c.decision, reviews.c.action, func.count())
-            .where(reviews.c.decided_at >= first, reviews.c.state == "done")
+            .where(theirs, reviews.c.decided_at >= first, reviews.c.state == "done")
             .group_by(reviews.c.decision, reviews.c.action)
         )
         agreement = _agreement([tuple(row) for row in decided])
         recent = await connection.execute(
             select(reviews.c.arrived_at, reviews.c.decided_at)
-            .where(reviews.c.decided_at >= first)
+            .where(theirs, reviews.c.decided_at >= first)
             .order_by(reviews.c.decided_at.desc())
             .limit(2001)
         )
         minutes = sorted((end - start).total_seconds() / 60 for start, end in recent)
-        oldest = (await connection.execute(select(func.min(reviews.c.arrived_at)).where(is_open))).scalar_one()
+        first_open = select(func.min(reviews.c.arrived_at)).where(theirs, is_open)
+        oldest = (await connection.execute(first_open)).scalar_one()
     dates = [(first + timedelta(days=day)).date().isoformat() for day in range(days)]
     return ReviewStatistics(
         days=[Day(date=date, arrived=arrived.get(date, 0), done=done.get(date, 0)) for date in dates],

@@ -20,6 +20,7 @@ from promethios_hub.intake import Gathered
 from promethios_hub.refusals import bad_request, conflict, not_found
 from promethios_hub.search import matching, relevance, telling_words_of, words_of
 from promethios_hub.tables import reviews
+from promethios_serving.openai_errors import RequestRefused
 
 State = Literal["waiting", "assigned", "done"]
 STATES: Final = ("waiting", "assigned", "done")
@@ -68,6 +69,16 @@ class StoredReview:
     final_response: str | None
     decided_at: datetime | None
     forgotten: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a user may know of a review: its state, and the reviewer's decision and response, None until then."""
+
+    id: str
+    state: State
+    decision: str | None
+    response: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +183,21 @@ class ReviewStore:
         async with self._engine.connect() as connection:
             return await _get(connection, review_id)
 
+    async def reply(self, review_id: str, tenant: str | None = None) -> Reply:
+        """Return what a user may know of a review, of one tenant or of all; users ask often, so no more is read.
+
+        Raises RequestRefused (404). An audit is one that is not there: clients must not tell audited answers apart.
+        """
+        columns = (reviews.c.id, reviews.c.state, reviews.c.final_decision, reviews.c.final_response)
+        wanted = select(*columns).where(reviews.c.id == review_id, reviews.c.reviewed_because != "audit")
+        if tenant is not None:
+            wanted = wanted.where(reviews.c.tenant == tenant)
+        async with self._engine.connect() as connection:
+            row = (await connection.execute(wanted)).one_or_none()
+        if row is None:
+            raise _no_review(review_id)
+        return Reply(row.id, row.state, row.final_decision, row.final_response)
+
     async def assign(self, review_id: str, reviewer: str, version: int) -> StoredReview:
         """Give an open review to a reviewer. Raises RequestRefused: 404, and 409 when it has changed since."""
         changed = {"state": "assigned", "reviewer": reviewer, "assigned_at": datetime.now(UTC)}
@@ -265,8 +291,12 @@ def _merged(records: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]
 async def _get(connection: AsyncConnection, review_id: str) -> StoredReview:
     row = (await connection.execute(select(reviews).where(reviews.c.id == review_id))).one_or_none()
     if row is None:
-        raise not_found(f"there is no review {review_id[:80]!r}")
+        raise _no_review(review_id)
     return StoredReview(**row._mapping)
+
+
+def _no_review(review_id: str) -> RequestRefused:
+    return not_found(f"there is no review {review_id[:80]!r}")
 
 
 async def _changed(

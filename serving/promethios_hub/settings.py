@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -37,6 +38,8 @@ class HubSettings:
     """Replace e-mail addresses, cards, IBANs, telephone numbers and IP addresses where reviews arrive."""
     max_body_bytes: int = 32 * 1024 * 1024
     """Largest accepted request body, in bytes."""
+    body_timeout_s: float = 30.0
+    """Seconds in which a request body has to arrive."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> HubSettings:
@@ -62,6 +65,8 @@ def _parsed(variable: str, name: str, text: str) -> object:
         if not text.isdecimal():
             raise ConfigError(f"{variable}={text!r} is not allowed; a whole number, 0 or more")
         return int(text)
+    if name == "body_timeout_s":
+        return _seconds(variable, text)
     if name == "redact":
         if text.lower() not in _TRUE:
             raise ConfigError(f"{variable}={text!r} is not allowed; 0 or 1")
@@ -69,3 +74,13 @@ def _parsed(variable: str, name: str, text: str) -> object:
     if name == "webhook_url" and not text.startswith(("http://", "https://")):
         raise ConfigError(f"{variable}={text!r} is not allowed; an http:// or https:// URL")
     return text
+
+
+def _seconds(variable: str, text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise ConfigError(f"{variable}={text!r} is not allowed; a number of seconds above 0")
+    return seconds

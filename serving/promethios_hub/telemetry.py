@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -40,9 +40,12 @@ class TelemetryStore:
             where=insert.excluded["at"] >= telemetry.c.at,
         )
         who = {name: subject.get(name) or "" for name in ("tenant", "agent", "session")}
-        changed = int(datetime.now(UTC).timestamp() * 1e6)
-        rows = [{**who, "channel": r.channel, "value": r.value, "at": r.at, "changed": changed} for r in readings]
         async with self._engine.begin() as connection:
+            if self._engine.dialect.name == "sqlite":
+                await connection.execute(text("BEGIN IMMEDIATE"))  # SQLite waits for other writers here
+            # only now: the waits before may be longer than engines look back (_SETTLE_S)
+            changed = int(datetime.now(UTC).timestamp() * 1e6)
+            rows = [{**who, "channel": r.channel, "value": r.value, "at": r.at, "changed": changed} for r in readings]
             await connection.execute(upsert, rows)
         return len(rows)
 

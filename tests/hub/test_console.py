@@ -119,7 +119,9 @@ def test_a_tenant_s_reviewer_sees_that_tenant_only(console: TestClient) -> None:
     assert re.findall(r'href="/console/reviews/(gov-\d+)"', queue.text) == ["gov-000000000002"]
     assert '<strong data-open-count aria-live="polite">1</strong>' in queue.text
     assert console.get("/console/reviews/gov-000000000000").status_code == 404
-    assert console.get("/console/metrics").status_code == 403
+    assert 'href="/console/metrics"' in queue.text and 'href="/console/experiments"' not in queue.text
+    assert "<dt>Waiting</dt><dd>1</dd>" in console.get("/console/metrics").text
+    assert console.get("/console/experiments").status_code == 403
     data = {"version": "1", "token": token_in(queue.text)}
     assert console.post("/console/reviews/gov-000000000000/approve", data=data).status_code == 404
 

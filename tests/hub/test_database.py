@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime, timedelta, timezone
 
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import StatementError
 
 from promethios.errors import ConfigError, ServingError
 from promethios_hub.database import database_url as parsed_url
@@ -102,3 +104,19 @@ def test_a_database_that_does_not_answer_ends_the_start_without_telling_the_pass
     with pytest.raises(ServingError) as raised:
         asyncio.run(migrate(engine))
     assert "127.0.0.1" in str(raised.value) and "secret" not in str(raised.value)
+
+
+def test_an_error_of_the_database_quotes_no_word_of_a_review(database_url: str) -> None:
+    async def store_what_cannot_be() -> None:
+        engine = open_database(parsed_url(database_url))
+        await migrate(engine)
+        row = Record.model_validate(review_record(0)).row(redact=False)
+        row["asked_at"] = datetime.min.replace(tzinfo=timezone(timedelta(hours=14)))
+        try:
+            await ReviewStore(engine).add([row])
+        finally:
+            await engine.dispose()
+
+    with pytest.raises(StatementError) as raised:
+        asyncio.run(store_what_cannot_be())
+    assert "Please say" not in str(raised.value), "the end of the question"

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from promethios_hub.retention import forget
 from tests.hub.conftest import MakeHub, key
 from tests.hub.documents import review_record
 
@@ -142,30 +143,52 @@ def test_what_comes_after_the_stop_does_not_count(hub: TestClient) -> None:
     assert hub.post(f"/v1/experiments/{EXPERIMENT['name']}/stop").json()["stopped_at"] == stopped
 
 
+def audit(hub: TestClient, number: int, *, missed: bool, **more: Any) -> None:
+    """Send an audited answer as a native engine does, which knows of no experiment, and settle it."""
+    reply = hub.post("/v1/reviews", json={"reviews": [review_record(4 * number + 3, **more)]})
+    assert reply.status_code == 200, reply.text
+    body = {"action": "override", "decision": "escalate"} if missed else {"action": "approve"}
+    path = f"/v1/reviews/{review_record(4 * number + 3)['id']}/decide"
+    assert hub.post(path, json={"version": 1, **body}).status_code == 200
+
+
 def test_missed_escalations_come_from_audits_weighted_by_their_probability(hub: TestClient) -> None:
     hub.post("/v1/experiments", json=EXPERIMENT)
     # 3 audits at probability 0.5, one of them missed; 1 at 0.1, missed: (2 + 10) / (3 * 2 + 10)
-    for place, (propensity, missed) in enumerate([(0.5, True), (0.5, False), (0.5, False), (0.1, True)]):
-        number = 4 * place + 3
-        arm = {"name": EXPERIMENT["name"], "arm": "native"}
-        hub.post("/v1/reviews", json={"reviews": [review_record(number, propensity=propensity, experiment=arm)]})
-        body = {"action": "override", "decision": "escalate"} if missed else {"action": "approve"}
-        assert hub.post(f"/v1/reviews/gov-{number:012d}/decide", json={"version": 1, **body}).status_code == 200
+    for number, (propensity, missed) in enumerate([(0.5, True), (0.5, False), (0.5, False), (0.1, True)]):
+        send(hub, outcome(4 * number + 3, "native"))
+        audit(hub, number, missed=missed, propensity=propensity)
+    audit(hub, 4, missed=True)  # of no experiment
     assert report(hub)["native"]["missed"]["value"]["estimate"] == pytest.approx(12 / 16)
 
 
-def test_audited_answers_of_one_session_are_one_unit(hub: TestClient) -> None:
+def test_the_arms_of_a_native_engine_and_of_a_wrapped_model_both_show_what_they_missed(hub: TestClient) -> None:
     hub.post("/v1/experiments", json=EXPERIMENT)
-    arm = {"name": EXPERIMENT["name"], "arm": "native"}
-    sessions = [{"tenant": None, "agent": "triage", "session": name} for name in ("one", "one", "two", None, None)]
-    for place, subject in enumerate(sessions):
-        number = 4 * place + 3
-        hub.post("/v1/reviews", json={"reviews": [review_record(number, subject=subject, experiment=arm)]})
-        body = {"action": "override", "decision": "escalate"} if place < 2 else {"action": "approve"}
-        assert hub.post(f"/v1/reviews/gov-{number:012d}/decide", json={"version": 1, **body}).status_code == 200
+    for number, (arm, missed) in enumerate([("native", False), ("native", True), ("gpt", True), ("gpt", True)]):
+        send(hub, outcome(4 * number + 3, arm))
+        wrapped = {"experiment": {"name": EXPERIMENT["name"], "arm": arm}} if arm == "gpt" else {}
+        audit(hub, number, missed=missed, **wrapped)
+    found = {arm: comparisons["missed"]["value"]["estimate"] for arm, comparisons in report(hub).items()}
+    assert found == {"native": pytest.approx(0.5), "gpt": pytest.approx(1.0)}
+
+
+def test_audited_answers_of_one_session_are_one_unit_even_when_its_words_are_forgotten(hub: TestClient) -> None:
+    hub.post("/v1/experiments", json=EXPERIMENT)
+    for number, session in enumerate(("one", "one", "two", "three", "four")):
+        unit = hashlib.sha256(session.encode()).hexdigest()
+        send(hub, outcome(4 * number + 3, "native", unit=unit))
+        audit(hub, number, missed=number < 2)
+    later = datetime.now(UTC) + timedelta(days=2)
+    database = hub.app.state.hub.database  # type: ignore[attr-defined]
+    assert hub.portal.call(forget, database, 1, later) == 5  # type: ignore[union-attr]
     missed = report(hub)["native"]["missed"]
-    assert missed["units"] == 4, "two sessions, and two answers without one"
-    assert missed["value"]["estimate"] == pytest.approx(2 / 5)
+    assert (missed["units"], missed["value"]["estimate"]) == (4, pytest.approx(2 / 5))
+
+
+@pytest.mark.parametrize("time", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+def test_an_outcome_of_an_impossible_time_is_refused_by_name(hub: TestClient, time: str) -> None:
+    reply = hub.post("/v1/outcomes", json={"outcomes": [outcome(0, "native", time=time)]})
+    assert reply.status_code == 400 and reply.json()["error"]["param"] == "outcomes.0.time"
 
 
 def test_an_experiment_needs_its_control_among_its_arms_and_a_name_of_its_own(hub: TestClient) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY
+from sqlalchemy import event
 from starlette.testclient import TestClient
 
 from promethios.feedback import main as feedback
@@ -79,6 +80,8 @@ def test_a_batch_may_hold_both_records_of_an_answer(hub: TestClient) -> None:
         ({"decision": "maybe"}, "reviews.1.decision"),
         ({"probability": 1.5}, "reviews.1.probability"),
         ({"time": "yesterday"}, "reviews.1.time"),
+        ({"time": "0001-01-01T00:00:00+14:00"}, "reviews.1.time"),
+        ({"time": "9999-12-31T23:59:59-14:00"}, "reviews.1.time"),
         ({"messages": []}, "reviews.1.messages"),
         ({"governance": {"state": {"mood": 7}, "domain": None}}, "reviews.1.governance.state"),
         ({"propensity": 0}, "reviews.1.propensity"),
@@ -166,6 +169,30 @@ def test_a_user_who_waits_is_answered_when_the_reviewer_decides(hub: TestClient)
     assert replies == [
         {"id": "gov-000000000000", "state": "done", "decision": "caveat", "response": "Ask your doctor."}
     ]
+
+
+def test_a_client_does_not_learn_that_its_answer_was_drawn_for_audit(make_hub: MakeHub, access_file: Path) -> None:
+    hub = make_hub(access_file=access_file)
+    asked_for = review_record(4, tenant="acme", reviewed_because="user_asked")
+    send(hub, review_record(0, tenant="acme"), review_record(3, tenant="acme"), asked_for, headers=key("engine"))
+
+    def reply(number: int) -> Any:
+        return hub.get(f"/v1/reviews/gov-{number:012d}/reply", headers=key("acme-app"))
+
+    audited, unknown = reply(3), reply(7)
+    assert (audited.status_code, unknown.status_code) == (404, 404)
+    assert audited.text.replace(f"{3:012d}", f"{7:012d}") == unknown.text
+    assert (reply(0).status_code, reply(4).status_code) == (200, 200)
+
+
+def test_a_user_who_waits_costs_the_database_no_conversation(hub: TestClient) -> None:
+    send(hub, review_record(0))
+    asked: list[str] = []
+    database = hub.app.state.hub.database.sync_engine  # type: ignore[attr-defined]
+    event.listen(database, "before_cursor_execute", lambda _c, _u, statement, *_: asked.append(statement))
+    assert hub.get("/v1/reviews/gov-000000000000/reply").status_code == 200
+    (statement,) = (text for text in asked if "reviews.id = " in text)
+    assert "final_response" in statement and "messages" not in statement
 
 
 def test_keys_do_what_their_scope_and_tenant_allow_and_no_more(make_hub: MakeHub, access_file: Path) -> None:

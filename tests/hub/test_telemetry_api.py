@@ -1,11 +1,19 @@
 from __future__ import annotations
 
+import asyncio
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select, text
 from starlette.testclient import TestClient
 
+from promethios_hub.database import database_url as parsed_url
+from promethios_hub.database import migrate, open_database
+from promethios_hub.tables import telemetry
+from promethios_hub.telemetry import Reading, TelemetryStore
 from tests.hub.conftest import MakeHub, key
 
 
@@ -73,3 +81,27 @@ def test_a_tenants_engine_reads_its_own_tenant_and_what_is_about_everybody(
     data = hub.get("/v1/telemetry", headers=key("acme-engine")).json()["data"]
     assert {entry["subject"]["tenant"] for entry in data} == {None, "acme"}
     assert len(hub.get("/v1/telemetry", headers=key("engine")).json()["data"]) == 3
+
+
+def test_a_write_that_had_to_wait_takes_its_number_afterwards(database_url: str) -> None:
+    """Engines look back some seconds; a number from before the wait would be too old to be seen."""
+
+    async def write_while_another_does() -> tuple[int, int]:
+        engine = open_database(parsed_url(database_url), pool_size=1)
+        await migrate(engine)
+        store = TelemetryStore(engine)
+        async with engine.connect() as other:  # PostgreSQL: the only connection; SQLite: the only writer
+            if engine.dialect.name == "sqlite":
+                await other.execute(text("BEGIN IMMEDIATE"))
+            writing = asyncio.create_task(store.write({}, [Reading("trust", 0.4, datetime.now(UTC))]))
+            await asyncio.sleep(0.3)
+            free_at = int(time.time() * 1e6)
+            await other.rollback()
+        await writing
+        async with engine.connect() as connection:
+            number = (await connection.execute(select(telemetry.c.changed))).scalar_one()
+        await engine.dispose()
+        return free_at, number
+
+    free_at, number = asyncio.run(write_while_another_does())
+    assert number >= free_at

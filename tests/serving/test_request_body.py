@@ -32,6 +32,17 @@ def test_a_larger_body_is_refused_however_it_arrives(call: Call, body: list[byte
     assert reply.json()["error"]["code"] == "request_too_large"
 
 
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+def test_every_method_with_a_body_is_limited(call: Call, method: str) -> None:
+    assert call(BodyLimit(echo, 6), method=method, body=[b"abc", b"defg"]).status == 413
+    assert call(BodyLimit(echo, 6), method=method, body=[b"abc", b"def"]).body == b"abcdef"
+
+
+@pytest.mark.parametrize("headers", [{"content-length": "7"}, {"transfer-encoding": "chunked"}], ids=str)
+def test_a_body_where_none_belongs_is_limited_too(call: Call, headers: dict[str, str]) -> None:
+    assert call(BodyLimit(echo, 6), method="GET", body=b"abcdefg", headers=headers).status == 413
+
+
 def test_a_request_without_a_body_is_not_read(call: Call) -> None:
     assert call(BodyLimit(echo, 0), method="GET", body=b"x").body == b"x"
 

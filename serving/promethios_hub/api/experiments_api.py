@@ -6,12 +6,12 @@ from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request
-from pydantic import AwareDatetime, Field, model_validator
+from pydantic import Field, model_validator
 
 from promethios_hub.api.callers import Admin, Engine, User, require_tenant
 from promethios_hub.experiments.report import experiment_report, plain
 from promethios_hub.experiments.store import ExperimentStore
-from promethios_hub.records import DecisionName, FromEngine, Id, Strict
+from promethios_hub.records import DecisionName, FromEngine, Id, Strict, Time
 from promethios_hub.records import Name as TenantName
 
 router = APIRouter(prefix="/v1", tags=["experiments"])
@@ -49,7 +49,7 @@ class Outcome(FromEngine):
     arm: Name
     unit: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     shadow: bool
-    time: Annotated[AwareDatetime, Field(strict=False)]
+    time: Time
     tenant: TenantName | None = None
     decision: DecisionName
     latency_s: Amount

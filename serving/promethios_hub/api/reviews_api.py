@@ -66,19 +66,17 @@ async def show_review(review_id: ReviewId, request: Request, caller: Reviewer) -
 async def reply(
     review_id: ReviewId, request: Request, caller: User, wait_s: Annotated[float, Query(ge=0, le=30)] = 0
 ) -> dict[str, Any]:
-    """Return the person's reply; waits up to `wait_s` seconds for it. Until then `decision` and `response` are null."""
+    """Return the person's reply; waits up to `wait_s` seconds for it. Until then `decision` and `response` are null.
+
+    Only what was handed to a person has one: for an answer that was drawn for audit, there is no review here.
+    """
     deadline = time.monotonic() + wait_s
     while True:
-        review = await visible_review(_store(request), review_id, caller.tenant)
-        if review.state == "done" or time.monotonic() >= deadline or await request.is_disconnected():
+        found = await _store(request).reply(review_id, caller.tenant)
+        if found.state == "done" or time.monotonic() >= deadline or await request.is_disconnected():
             break
         await asyncio.sleep(min(_POLL_S, max(0.0, deadline - time.monotonic())))
-    return {
-        "id": review.id,
-        "state": review.state,
-        "decision": review.final_decision,
-        "response": review.final_response,
-    }
+    return asdict(found)
 
 
 @router.post("/{review_id}/assign")

@@ -225,9 +225,8 @@ async def _next(request: Request, session: SignedIn) -> Response:
 
 @router.get("/metrics")
 async def metrics_page(request: Request, session: SignedIn) -> Response:
-    """Show the work of the last two weeks."""
-    _without_tenant(session)
-    statistics = await review_statistics(request.app.state.hub.database, 14)
+    """Show the work of the last two weeks; a tenant's reviewer sees that of its tenant."""
+    statistics = await review_statistics(request.app.state.hub.database, 14, session.caller.tenant)
     return _page(request, "metrics", session=session, statistics=statistics)
 
 
@@ -249,9 +248,9 @@ async def experiment_page(name: str, request: Request, session: SignedIn) -> Res
 
 
 def _without_tenant(session: SignedIn) -> None:
-    """Refuse a reviewer of one tenant what is counted over all of them. Raises RequestRefused."""
+    """Refuse a reviewer of one tenant what is about all of them. Raises RequestRefused."""
     if session.caller.tenant is not None:
-        raise forbidden("This page counts the work for all tenants; it needs a key without a tenant.")
+        raise forbidden("Experiments are about all tenants; this page needs a key without a tenant.")
 
 
 def _text(response: str) -> str | None:

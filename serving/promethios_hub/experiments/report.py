@@ -2,7 +2,8 @@
 
 The unit is the session: requests of one session are alike, so they count as one. Shadow arms are compared too; nobody
 saw their answers. The audited-miss rate comes from reviewers: of the answers that were not escalated and were drawn at
-random for audit, how many should have been, weighted by the inverse of the probability of being drawn.
+random for audit, how many should have been, weighted by the inverse of the probability of being drawn. An audit belongs
+to the arm that the outcome of the same id names: a native engine does not know that it is part of an experiment.
 """
 
 from __future__ import annotations
@@ -160,20 +161,24 @@ async def _outcome_samples(
 
 async def _missed(connection: AsyncConnection, experiment: Experiment) -> dict[str, Sample]:
     """Return the audited-miss rate of each arm as a sample whose mean and variance are those of the weighted rate."""
-    audited = select(reviews).where(
-        reviews.c.state == "done",
-        reviews.c.reviewed_because == "audit",
-        reviews.c.asked_at <= _end(experiment),
-        reviews.c.experiment["name"].as_string() == experiment.name,
+    audited = (
+        # the outcome's unit, not the review's session, which retention removes
+        select(outcomes.c.arm, outcomes.c.unit, reviews.c.propensity, reviews.c.action, reviews.c.final_decision)
+        .join_from(outcomes, reviews, reviews.c.id == outcomes.c.id)
+        .where(
+            reviews.c.state == "done",
+            reviews.c.reviewed_because == "audit",
+            outcomes.c.experiment == experiment.name,
+            outcomes.c.time <= _end(experiment),
+        )
     )
-    by_arm: dict[str, dict[tuple[str | None, str], tuple[float, float]]] = defaultdict(dict)
+    by_arm: dict[str, dict[str, tuple[float, float]]] = defaultdict(dict)
     for review in await connection.execute(audited):
-        unit = (review.tenant, review.subject.get("session") or review.id)  # as the engine shares requests out
         weight = 1 / review.propensity if review.propensity else 1.0
         missed = review.action == "override" and review.final_decision == "escalate"
-        drawn = by_arm[review.experiment["arm"]]
-        before, before_missed = drawn.get(unit, (0.0, 0.0))
-        drawn[unit] = (before + weight, before_missed + weight * missed)
+        drawn = by_arm[review.arm]
+        before, before_missed = drawn.get(review.unit, (0.0, 0.0))
+        drawn[review.unit] = (before + weight, before_missed + weight * missed)
     return {arm: weighted_rate(list(drawn.values())) for arm, drawn in by_arm.items()}
 
 
