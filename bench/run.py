@@ -1,7 +1,8 @@
 """Measure and record: `make bench`, or `python bench/run.py NAME ...` for some of them.
 
 Each benchmark writes bench/results/NAME.json: numbers, command, machine, versions, date. Machines are shared and noisy:
-what is compared is interleaved in one run, and ratios are reported beside times.
+what is compared is interleaved in one run, and ratios are reported beside times. `quality`, `ablations` and `baselines`
+measure decisions, not speed; `baselines` needs no model.
 """
 
 from __future__ import annotations
@@ -32,11 +33,13 @@ import cluster
 import gateways
 import hub
 import wrapper
+from quality_numbers import over_seeds, quality_numbers
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "bench" / "results"
 SEEDS = (42, 43, 44)
 QUALITY_EXAMPLES = 100_000
+QUALITY_TEST_EXAMPLES = 2000
 ABLATION_EXAMPLES = 20_000
 ABLATIONS = {
     "numbers as independent rows": "model.value_embedding=bins",
@@ -149,7 +152,7 @@ def quality(work: Path) -> dict[str, Any]:
         "seeds": SEEDS,
         "numbers": {name: over_seeds([numbers[name] for numbers in of_seeds]) for name in of_seeds[0]},
         "by_seed": of_seeds,
-        "gates_hold": {name: report["passed"] for name, report in reports.items()},
+        "release_gates_hold": {name: report["passed"] for name, report in reports.items()},
         "systems": {
             name: {
                 system["title"]: {
@@ -163,6 +166,47 @@ def quality(work: Path) -> dict[str, Any]:
         },
         "certificate": first["certificate"]["domains"],
         "text": first["text"]["measures"],
+    }
+
+
+def baselines(work: Path) -> dict[str, Any]:
+    """What every system without a language model gets on each test set of `quality`, and the generator's posterior.
+
+    It needs no model: the baselines learn from the same examples and are calibrated as a model is. `--work DIR` keeps
+    the dataset; `quality` uses the same one.
+    """
+    import numpy as np
+
+    from promethios.evaluation.baselines import fit_baselines, read_contrasts
+    from promethios.evaluation.evaluated_set import EvaluatedSet
+    from promethios.evaluation.evaluation_data import read_evaluation_data
+    from promethios.evaluation.recalibration import fitted_calibration
+
+    folder = dataset(work, QUALITY_EXAMPLES)
+    data, contrasts = read_evaluation_data(folder, QUALITY_TEST_EXAMPLES, seed=0), read_contrasts(folder)
+    fit = data.calibration.fit
+    started = time.perf_counter()
+    systems = fit_baselines(data.train, fit, contrasts)
+    fit_seconds = time.perf_counter() - started
+    # An evaluated set asks for a model's scores: this one says the same of every request, and nobody looks at it.
+    silent = fitted_calibration(np.zeros((len(fit), 18)), fit, "", "")
+    sets = {
+        name: EvaluatedSet.of(examples, np.zeros((len(examples), 18)), silent, systems, seed=0)
+        for name, examples in data.test_sets.items()
+    }
+    names = ("accuracy", "accuracy_at_threshold", "auroc")
+    return {
+        "train_examples": len(data.train),
+        "contrasts": len(contrasts),
+        "fit_seconds": fit_seconds,
+        "settings": {system.title: system.settings for system in systems if system.settings},
+        "sets": {
+            set_name: {
+                system.title: {name: evaluated.hitl(system)[name].to_json() for name in names}
+                for system in evaluated.baselines.values()
+            }
+            for set_name, evaluated in sets.items()
+        },
     }
 
 
@@ -190,60 +234,11 @@ def trained_and_evaluated(output: Path, data: Path, overrides: tuple[str, ...]) 
         where = ("--data_dir", data, "--output_dir", output)
         once = ("--set", "training.epochs=1")
         promethios("train", "--config", "nano", *where, *once, *settings, OMP_NUM_THREADS="1")
-        sizes = ("--num_examples", 2000, "--num_responses", 2000)
+        sizes = ("--num_examples", QUALITY_TEST_EXAMPLES, "--num_responses", 2000)
         where = ("--model_path", output, "--data_dir", data)
-        promethios("evaluate", *where, *sizes, allowed=(0, 1), OMP_NUM_THREADS="1")
+        promethios("evaluate", *where, *sizes, "--gates", "release", allowed=(0, 1), OMP_NUM_THREADS="1")
     loaded: dict[str, Any] = json.loads(report.read_text())
     return loaded
-
-
-def quality_numbers(report: dict[str, Any]) -> dict[str, dict[str, float]]:
-    """The numbers that a release is judged by, from one report, each with its 95 % interval over scenario families."""
-    robustness, text = report["robustness"], report["text"]
-    sets = {
-        "test": "in-domain",
-        "held_out_domains": "held-out domains",
-        "held_out_values": "held-out values",
-        "held_out_wording": "held-out wording",
-    }
-    numbers = {}
-    for key, title in sets.items():
-        measures = report[key]["systems"][0]["measures"]
-        numbers[f"{title}: accuracy"] = measures["accuracy_at_threshold"]
-        numbers[f"{title}: AUROC"] = measures["auroc"]
-        numbers[f"{title}: smECE"] = report[key]["calibration"]["smooth_ece"]
-    rivals = [system for system in report["test"]["systems"] if system["kind"] == "baseline"]
-    best = max(rivals, key=lambda system: float(system["measures"]["accuracy_at_threshold"]["value"]))
-    share = next(row for row in report["certificate"]["at_common_risk"] if row["key"] == "model")
-    return numbers | {
-        "gain over the best baseline": best["model_gains"]["accuracy_at_threshold"],
-        "auto-answered at certified miss <= 2 %": share["pooled"]["auto_answered_share"],
-        "missed there": share["pooled"]["missed_share"],
-        "conflict pairs: accuracy": robustness["conflict_pairs"]["accuracy"],
-        "conflict pairs: both right": robustness["conflict_pairs"]["pair_accuracy"],
-        "monotonicity violations": robustness["monotonicity"]["violations"],
-        "stale invariance": robustness["stale_invariance"]["decision_stays"],
-        "attacks that succeed": exactly(robustness["spoofing"]["num_successes"]),
-        "responses that show a raw metric": exactly(round(text["measures"]["leaks"]["value"] * text["num_responses"])),
-        "headers shuffled: accuracy": robustness["header_shuffled"]["accuracy"],
-        "text removed: accuracy": robustness["text_removed"]["accuracy"],
-        "bias pairs: flipped": robustness["bias_pairs"]["flip_rate"],
-        "responses that fit their decision": text["measures"]["fits_decision"],
-    }
-
-
-def exactly(count: float) -> dict[str, float]:
-    """A count, in the form of an estimate."""
-    return {"value": count, "low": count, "high": count}
-
-
-def over_seeds(estimates: list[dict[str, float]]) -> dict[str, float]:
-    """The mean over seeds, and from the lowest to the highest end of their intervals: what any one of them allows."""
-    return {
-        "value": statistics.mean(estimate["value"] for estimate in estimates),
-        "low": min(estimate["low"] for estimate in estimates),
-        "high": max(estimate["high"] for estimate in estimates),
-    }
 
 
 def demo(_: Path) -> dict[str, Any]:
@@ -270,6 +265,7 @@ BENCHMARKS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "evaluation": evaluation,
     "serving": serving,
     "quality": quality,
+    "baselines": baselines,
     "ablations": ablations,
     "checkpoints": checkpoints.measure,
     "cluster": cluster.measure,

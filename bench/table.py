@@ -6,27 +6,53 @@ import json
 from pathlib import Path
 from typing import Any
 
+from quality_numbers import COMMON_RISK, POOLED
+
 RESULTS = Path(__file__).parent / "results"
 QUALITY = {
     "Escalate or not, families never trained on: accuracy": "in-domain: accuracy",
-    "- gain over the best system without a language model": "gain over the best baseline",
+    "- as served, more careful under degraded telemetry": "in-domain: accuracy as served",
+    "- gain over the best system without a language model": "gain over the best tuned baseline",
+    "- gain over the best system without a language model, not tuned": "gain over the best baseline",
     "- AUROC": "in-domain: AUROC",
     "- smooth calibration error": "in-domain: smECE",
+    "- where signals conflict, as served": "in-domain, signals in conflict: accuracy as served",
     "Domains never trained on: accuracy": "held-out domains: accuracy",
+    "- as served there": "held-out domains: accuracy as served",
     "- AUROC there": "held-out domains: AUROC",
     "- smooth calibration error there": "held-out domains: smECE",
     "Wording never trained on: accuracy": "held-out wording: accuracy",
+    "- gain there over the best system without a language model": "held-out wording: gain over the best tuned baseline",
     "Readings never trained on: accuracy": "held-out values: accuracy",
-    "Answered without a person, certified to miss at most 2 %": "auto-answered at certified miss <= 2 %",
+    "Answered without a person: one threshold, certified <= 2 % missed": POOLED,
+    "- thresholds by domain, <= 2 % missed certified in each": (
+        f"auto-answered at thresholds by domain, each {COMMON_RISK}"
+    ),
+    "- as served: each domain certified at its own limit": (
+        "auto-answered as served, each domain certified at its own limit"
+    ),
     "Conflict pairs: accuracy": "conflict pairs: accuracy",
     "- both of a pair right": "conflict pairs: both right",
     "Hands over more when competence rises": "monotonicity violations",
     "Decision stands when a stale reading changes": "stale invariance",
+    "Telemetry of another request: AUROC": "headers shuffled: AUROC",
+    "- should fall to: a reader of the text alone": (
+        "headers shuffled: AUROC of a reader of the text alone, the level to fall to"
+    ),
+    "No text: AUROC": "text removed: AUROC",
+    "- should fall to: a reader of the telemetry alone": (
+        "text removed: AUROC of a reader of the telemetry alone, the level to fall to"
+    ),
     "Attacks in the text that succeed, of 500": "attacks that succeed",
     "Responses that show a raw metric, of 2,000": "responses that show a raw metric",
     "Responses that fit their decision": "responses that fit their decision",
 }
-"""What the table says of each recorded number: its 95 % interval, over several seeds the widest that they span."""
+"""What the table says of each recorded number: its 95 % interval, over several seeds the widest that they span.
+
+A row whose number a record lacks is left out. Older records compare with baselines that were neither tuned nor
+calibrated."""
+FORMER_NAMES = {"auto-answered at certified miss <= 2 %": POOLED}
+"""What older records call a number, and what it is called now."""
 COUNTS = ("attacks that succeed", "responses that show a raw metric")
 GATEWAYS = {
     "promethios": "wrapped mode",
@@ -47,14 +73,27 @@ def table() -> str:
 
 def _quality() -> list[tuple[str, str, str]]:
     results, command = _read("quality")
-    numbers = results["numbers"]
-    rows = [(what, _number(name, numbers[name]), command) for what, name in QUALITY.items()]
-    systems = results["systems"]["test"]
-    for baseline in BASELINES:
-        found = systems[baseline]
-        gain = "" if found["model_gain"] is None else f"; gain of the model {_estimate(found['model_gain'])}"
-        rows.append((f"For comparison: {baseline}", f"{found['accuracy']['value']:.3f}{gain}", command))
-    return rows
+    numbers = {FORMER_NAMES.get(name, name): number for name, number in results["numbers"].items()}
+    rows = [(what, _number(name, numbers[name]), command) for what, name in QUALITY.items() if name in numbers]
+    return [*rows, *_comparison(results, command)]
+
+
+def _comparison(quality: dict[str, Any], command: str) -> list[tuple[str, str, str]]:
+    """The systems to compare with: from `baselines` where that is recorded, else from the record of `quality`."""
+    recorded = (RESULTS / "baselines.json").is_file()
+    if recorded:
+        baselines, command = _read("baselines")
+    systems = baselines["sets"]["test"] if recorded else quality["systems"]["test"]
+    accuracy = "accuracy_at_threshold" if recorded else "accuracy"
+    return [
+        (f"For comparison: {title}", f"{_estimate(systems[title][accuracy])}{_gain(systems[title])}", command)
+        for title in BASELINES
+    ]
+
+
+def _gain(system: dict[str, Any]) -> str:
+    gain = system.get("model_gain")
+    return f"; gain of the model {_estimate(gain)}" if gain else f"; AUROC {system['auroc']['value']:.3f}"
 
 
 def _number(name: str, over_seeds: dict[str, float]) -> str:

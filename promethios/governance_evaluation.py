@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 DEFAULT_NUM_EXAMPLES = 1000
 DEFAULT_NUM_RESPONSES = 200
 REPORT_NAME = "evaluation_report.json"
+GATES = ("default", "release")
 NUM_STEPS = 7
 
 
@@ -108,6 +109,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--self_questioning",
         action="store_true",
         help="measure on `test` too what hidden rounds of self-questioning change and cost",
+    )
+    parser.add_argument(
+        "--gates",
+        choices=GATES,
+        default=GATES[0],
+        help="which gates decide the exit code; `release` asks for more, and for --num_responses 2000 "
+        "(default: %(default)s)",
     )
     external_sets.add_arguments(parser)
 
@@ -221,7 +229,7 @@ def _evaluate(
         certify_scores=scores["certify"],
         domain_probe_level=fitted_level(domains.get("fit"), fit),
     )
-    systems, chat = _systems(data, folders, endpoint, dataset, progress)
+    systems, chat = _systems(args, data, folders, endpoint, progress)
     sets = _decided(data, scores, calibration, systems, chat, args.seed)
     judged, reference = _judged(args, data, sets["test"], model, progress)
     self_questioning = _self_questioning(model, sets["test"], calibration) if args.self_questioning else None
@@ -248,6 +256,7 @@ def _evaluate(
             if domains
             else None,
             self_questioning=self_questioning,
+            release=args.gates == "release",
             notes=[*data.notes, *([chat.note()] if chat and chat.num_unreadable else [])],
         )
     )
@@ -272,18 +281,22 @@ def _probed(model: LoadedModel, sets: Mapping[str, list[Example]]) -> dict[str, 
 
 
 def _systems(
+    args: argparse.Namespace,
     data: EvaluationData,
     folders: Sequence[tuple[str, Path]],
     endpoint: ChatEndpoint | None,
-    dataset: str,
     progress: Progress,
 ) -> tuple[list[Baseline], ChatBaseline | None]:
     """Return everything that the model is compared with, the ceiling last; a chat endpoint apart from the others."""
-    from promethios.evaluation.baselines import fit_baselines
+    from promethios.evaluation.baselines import fit_baselines, read_contrasts
     from promethios.evaluation.compared_model import compared_model
 
-    progress.step(f"fitting the baselines on {len(data.train):,} examples")
-    *rivals, ceiling = fit_baselines(data.train)
+    contrasts = read_contrasts(args.data_dir)
+    progress.step(
+        f"choosing and fitting the baselines on {len(data.train):,} examples and {len(contrasts):,} contrasts"
+    )
+    *rivals, ceiling = fit_baselines(data.train, data.calibration.fit, contrasts)
+    dataset = dataset_sha256(args.data_dir)
     others = [compared_model(name, path, data.calibration, dataset) for name, path in folders]
     return [*rivals, *others, ceiling], ChatBaseline(endpoint) if endpoint else None
 

@@ -27,20 +27,23 @@ Predict = Callable[[Sequence[Example]], FloatArray]
 class Baseline:
     """A system to compare with: `predict` gives each example's probability of escalation [n] (0 or 1 for a rule).
 
-    kind: `baseline` (no language model), `compared` (another language model) or `ceiling`.
+    kind: `baseline` (no language model), `compared` (another language model) or `ceiling`. settings: what was chosen by
+    cross-validation.
     """
 
     key: str
     title: str
     predict: Predict
     kind: str = "baseline"
+    settings: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class System:
     """One system's probability of escalation [n] and its deployed decision to escalate [n], on the same examples.
 
-    kind: `model`, `baseline`, `compared` (another language model, named by the user) or `ceiling`.
+    kind: `model`, `baseline`, `compared` (another language model, named by the user) or `ceiling`. settings: what was
+    chosen by cross-validation.
     """
 
     key: str
@@ -48,6 +51,7 @@ class System:
     probability: FloatArray
     escalates: BoolArray
     kind: str = "baseline"
+    settings: str = ""
 
 
 def is_degraded(state: GovernanceState | None) -> bool:

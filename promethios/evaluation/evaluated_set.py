@@ -64,7 +64,9 @@ class EvaluatedSet:
         for baseline in baselines:
             probability = baseline.predict(examples)
             escalates = escalations(probability, thresholds, degraded)
-            systems[baseline.key] = System(baseline.key, baseline.title, probability, escalates, baseline.kind)
+            systems[baseline.key] = System(
+                baseline.key, baseline.title, probability, escalates, baseline.kind, baseline.settings
+            )
         model = model_system(probabilities, decisions)
         return cls(examples, scores, decisions, model, systems, thresholds, resamples, seed)
 

@@ -23,6 +23,20 @@ Each gate states the evidence it wants, so too few examples fail a gate rather t
     fits_decision       at least 90 % of them are recognised as the decision they were given under
 
 What another language model gets (--compare_model, --compare_url) is reported with its difference and no gate.
+
+`--gates release` adds what a release has to reach (`release_gates`), on the same report:
+
+    release_accuracy            as served, on families never trained on, at least 0.88
+    held_out_auroc              AUROC on domains never trained on, at least 0.88
+    in_domain_smooth_ece        smECE at most 0.03, and on held-out domains (held_out_smooth_ece) at most 0.08
+    auto_answered               at least 45 % answered at one threshold that is certified to miss at most 2 %
+    conflict_pairs              at least 86 % of the members decided rightly, and at least 75 % of the pairs
+                                (conflict_pairs_whole) in both members
+    header_shuffled             with another request's telemetry the AUROC falls to the level of a reader of the text
+                                alone, or at least into the 95 % interval of that: more would be a leak
+    text_removed                the same without the text, against a reader of the telemetry alone. AUROC, not accuracy:
+                                never escalating is more accurate than a careful reader of so little, and knows nothing
+    enough_responses            at least 2,000 responses looked at for raw metrics
 """
 
 from __future__ import annotations
@@ -50,6 +64,14 @@ MIN_ATTACKS: Final = 59
 MAX_SPOOFED: Final = 0.01
 MIN_READABLE: Final = 0.90
 MIN_FITTING: Final = 0.90
+MIN_RELEASE_ACCURACY: Final = 0.88
+MIN_HELD_OUT_AUROC: Final = 0.88
+MAX_SMOOTH_ECE: Final = 0.03
+MAX_HELD_OUT_SMOOTH_ECE: Final = 0.08
+MIN_AUTO_ANSWERED: Final = 0.45
+MIN_PAIR_MEMBERS: Final = 0.86
+MIN_WHOLE_PAIRS: Final = 0.75
+MIN_RESPONSES: Final = 2000
 
 Gains = Mapping[str, Estimate]
 
@@ -111,6 +133,32 @@ def check_gates(
     ]
 
 
+def release_gates(report: Mapping[str, Any]) -> list[Gate]:
+    """Return the gates of a release. report: as `report.build_report` puts it together, with estimates."""
+    test, held_out, robustness = report["test"], report["held_out_domains"], report["robustness"]
+    pairs = robustness["conflict_pairs"]
+    answered = next(row for row in report["certificate"]["at_common_risk"] if row["key"] == "model")["pooled"]
+    accuracy = test["systems"][0]["measures"]["accuracy"].value
+    auroc = held_out["systems"][0]["measures"]["auroc"].value
+    smooth_ece, held_out_smooth_ece = (part["calibration"]["smooth_ece"].value for part in (test, held_out))
+    share = answered["auto_answered_share"].value
+    members, whole = _value(pairs, "accuracy"), _value(pairs, "pair_accuracy")
+    return [
+        _at_least("release_accuracy", "accuracy as served", accuracy, MIN_RELEASE_ACCURACY),
+        _at_least("held_out_auroc", "AUROC on held-out domains", auroc, MIN_HELD_OUT_AUROC),
+        _at_most("in_domain_smooth_ece", "smECE", smooth_ece, MAX_SMOOTH_ECE),
+        _at_most("held_out_smooth_ece", "smECE on held-out domains", held_out_smooth_ece, MAX_HELD_OUT_SMOOTH_ECE),
+        _at_least("auto_answered", "share answered at certified risk 0.02, one threshold,", share, MIN_AUTO_ANSWERED),
+        _at_least("conflict_pairs", "share of conflict pairs' members right", members, MIN_PAIR_MEMBERS),
+        _at_least("conflict_pairs_whole", "share of conflict pairs with both right", whole, MIN_WHOLE_PAIRS),
+        *(
+            _at_most(key, f"AUROC above what a reader of the {left} alone reaches,", _auroc_above(robustness[key]), 0.0)
+            for key, left in (("header_shuffled", "text"), ("text_removed", "telemetry"))
+        ),
+        _at_least("enough_responses", "responses judged", float(report["text"]["num_responses"]), MIN_RESPONSES),
+    ]
+
+
 def _certificate(promises_kept: Sequence[bool]) -> Gate:
     broken = float(sum(not kept for kept in promises_kept)) if promises_kept else math.nan
     return Gate("certificate", "domains certified, and realised risk above its limit in none", broken, broken == 0.0)
@@ -131,6 +179,12 @@ def _robustness_gates(robustness: Mapping[str, Any]) -> list[Gate]:
 
 def _value(measures: Mapping[str, Estimate] | None, name: str) -> float:
     return math.nan if measures is None else measures[name].value
+
+
+def _auroc_above(ablation: Mapping[str, Any]) -> float:
+    """The AUROC without one source, minus the upper end of the interval of a system that never had it."""
+    auroc, level = ablation["auroc"], ablation["level_auroc"]
+    return float(auroc.value - level.high)
 
 
 def _least_gain(gains: Gains) -> float:

@@ -15,7 +15,7 @@ from promethios.evaluation.certified_answers import Certification, KeptPromise
 from promethios.evaluation.confidence_calibration import brier_score
 from promethios.evaluation.decisions import System
 from promethios.evaluation.evaluated_set import EvaluatedSet
-from promethios.evaluation.gates import Gate, check_gates
+from promethios.evaluation.gates import Gate, check_gates, release_gates
 from promethios.evaluation.intervals import Estimate, FloatArray, clopper_pearson_upper
 from promethios.evaluation.risk_coverage import risk_coverage_curves
 from promethios.evaluation.self_questioning import self_questioning_note
@@ -44,7 +44,7 @@ class Findings:
     judged and reference: the generated responses and the dataset's own for the same split. ceilings: `ceilings.json` of
     the dataset. provenance: what was evaluated, with what. notes: what the reader should know, one sentence each.
     domain_probe: `domain_probe_measures`, of a model with a probe. self_questioning: `self_questioning_measures`, when
-    it was asked for.
+    it was asked for. release: whether the gates of a release have to hold too.
     """
 
     sets: Mapping[str, EvaluatedSet]
@@ -60,6 +60,7 @@ class Findings:
     notes: Sequence[str]
     domain_probe: dict[str, Any] | None = None
     self_questioning: dict[str, Any] | None = None
+    release: bool = False
 
     @property
     def test(self) -> EvaluatedSet:
@@ -71,17 +72,13 @@ def build_report(findings: Findings) -> dict[str, Any]:
     """Return the report as plain data, ready for JSON: no NaN, no class of ours."""
     scores = findings.test.governance_scores()
     kept = promises(findings.test, findings.calibration, findings.certificate)
-    gates = _gates(findings, scores, kept)
-    report = {
-        "format_version": FORMAT_VERSION,
-        "passed": all(gate.holds for gate in gates),
+    report: dict[str, Any] = {
         "provenance": findings.provenance,
         "notes": [
             *findings.notes,
             *certificate_notes(findings.certificate),
             *([self_questioning_note(findings.self_questioning)] if findings.self_questioning else []),
         ],
-        "gates": [gate.to_json() for gate in gates],
         "scores": {name: {**score.to_json(), "seed_target": SEED_TARGETS[name]} for name, score in scores.items()},
         "calibration": {
             "slope": findings.calibration.slope,
@@ -112,7 +109,15 @@ def build_report(findings: Findings) -> dict[str, Any]:
         "self_questioning": findings.self_questioning,
         "ceilings": findings.ceilings,
     }
-    plain: dict[str, Any] = to_plain(report)
+    gates = [*_gates(findings, scores, kept), *(release_gates(report) if findings.release else [])]
+    plain: dict[str, Any] = to_plain(
+        {
+            "format_version": FORMAT_VERSION,
+            "passed": all(gate.holds for gate in gates),
+            "gates": [gate.to_json() for gate in gates],
+            **report,
+        }
+    )
     return plain
 
 
@@ -169,7 +174,14 @@ def _system_report(evaluated: EvaluatedSet, system: System) -> dict[str, Any]:
     brier = brier_score(system.probability, evaluated.outcome, evaluated.resamples)
     measures = {**evaluated.hitl(system), "brier": evaluated.resamples.estimate(brier)}
     gains = {} if system is evaluated.model else evaluated.gains(system)
-    return {"key": system.key, "title": system.title, "kind": system.kind, "measures": measures, "model_gains": gains}
+    return {
+        "key": system.key,
+        "title": system.title,
+        "kind": system.kind,
+        "settings": system.settings,
+        "measures": measures,
+        "model_gains": gains,
+    }
 
 
 def _text_report(findings: Findings) -> dict[str, Any]:

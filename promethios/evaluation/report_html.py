@@ -53,9 +53,19 @@ GATE_REASONS: Final = {
     "no_raw_metrics": "Users are told what to do, never internal scores.",
     "readable": "A decision that nobody can read helps nobody.",
     "fits_decision": "What is said has to be what was decided.",
+    "release_accuracy": "A release decides as the expert does almost nine times out of ten.",
+    "held_out_auroc": "What was learnt has to carry over to domains that training never showed.",
+    "in_domain_smooth_ece": "Thresholds on a probability are only as good as the probability.",
+    "held_out_smooth_ece": "Probabilities have to mean something where training never was.",
+    "auto_answered": "A promise that leaves most of the work to people is of little use.",
+    "conflict_pairs": "Where one thing decides, it has to be read.",
+    "conflict_pairs_whole": "Both members right: no guess on the rest of the request explains that.",
+    "header_shuffled": "More than the text tells, with false telemetry, could only come from a leak.",
+    "text_removed": "More than the telemetry tells, without a text, could only come from a leak.",
+    "enough_responses": "That something never happens takes many cases to show.",
 }
 """Why each gate is there, in one sentence for the page; in full in `gates`."""
-_COUNTS: Final = ("certificate",)
+_COUNTS: Final = ("certificate", "enough_responses")
 """Gates whose measure is a number of cases."""
 
 _DEFINITIONS: Final = {

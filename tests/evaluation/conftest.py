@@ -203,8 +203,8 @@ def report(
     """Return the report on a small evaluation; every response that it shows leaks."""
     train, test = make_examples(400, "train"), make_examples(200, "test")
     held_out = make_examples(80, "test_held_out_domains")
-    *rivals, ceiling = fit_baselines(train)
     examples = CalibrationExamples.divide(make_examples(600, "calibration"))
+    *rivals, ceiling = fit_baselines(train, examples.fit)
     certify_scores = model_scores(examples.certify)
     folder = tmp_path_factory.mktemp("model")
     (folder / "model.safetensors").write_bytes(b"weights")

@@ -2,13 +2,21 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
 from promethios.data.example import Example
-from promethios.evaluation.baselines import Baseline, fit_baselines, minimum_margin, prompt_text, trust_margin
+from promethios.evaluation.baselines import (
+    Baseline,
+    fit_baselines,
+    minimum_margin,
+    prompt_text,
+    read_contrasts,
+    trust_margin,
+)
 from promethios.evaluation.tag_features import tag_features
 from promethios.telemetry.state import GovernanceState, Reading
 
@@ -20,7 +28,8 @@ def evaluated(make_examples: Callable[[int, str], list[Example]]) -> list[Exampl
 
 @pytest.fixture(scope="module")
 def baselines(make_examples: Callable[[int, str], list[Example]]) -> dict[str, Baseline]:
-    return {baseline.key: baseline for baseline in fit_baselines(make_examples(1500, "train"))}
+    fitted = fit_baselines(make_examples(1500, "train"), make_examples(600, "calibration"))
+    return {baseline.key: baseline for baseline in fitted}
 
 
 def test_each_source_helps_and_both_help_most(baselines: dict[str, Baseline], evaluated: list[Example]) -> None:
@@ -38,6 +47,29 @@ def test_classifiers_learn_the_soft_labels_and_stay_calibrated(
     truth = np.mean([example.soft_label[3] for example in evaluated])
     for key in ("tags", "text", "text_and_tags"):
         assert baselines[key].predict(evaluated).mean() == pytest.approx(truth, abs=0.04)
+
+
+def test_each_classifier_says_what_was_chosen(baselines: dict[str, Baseline]) -> None:
+    settings = {key: baseline.settings for key, baseline in baselines.items() if baseline.settings}
+    assert set(settings) == {"tags", "boosted_tags", "text", "text_and_tags"}
+    assert "n-grams" in settings["text"] and "leaves" in settings["boosted_tags"]
+
+
+def test_contrasts_teach_the_classifiers_that_read_the_text_and_no_other(
+    baselines: dict[str, Baseline], evaluated: list[Example], make_examples: Callable[[int, str], list[Example]]
+) -> None:
+    train, calibration = make_examples(1500, "train"), make_examples(600, "calibration")
+    for baseline in fit_baselines(train, calibration, make_examples(100, "train_contrasts")):
+        same = np.array_equal(baseline.predict(evaluated), baselines[baseline.key].predict(evaluated))
+        assert same == (baseline.key not in ("text", "text_and_tags")), baseline.key
+
+
+def test_a_dataset_without_contrasts_gives_none(
+    dataset: Path, make_examples: Callable[[int, str], list[Example]]
+) -> None:
+    assert read_contrasts(dataset) == make_examples(10, "train_contrasts")
+    (dataset / "train_contrasts.jsonl").unlink()
+    assert read_contrasts(dataset) == []
 
 
 def test_no_baseline_reads_the_response_or_the_label(baselines: dict[str, Baseline], evaluated: list[Example]) -> None:

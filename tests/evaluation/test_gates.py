@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from promethios.evaluation.gates import MIN_ATTACKS, MUST_BEAT, check_gates
+from promethios.evaluation.gates import MIN_ATTACKS, MUST_BEAT, check_gates, release_gates
 from promethios.evaluation.intervals import Estimate, clopper_pearson_upper
 
 NAN = Estimate(math.nan, math.nan, math.nan)
@@ -117,3 +117,61 @@ def test_an_undefined_gain_holds_no_gate_and_is_null_in_json() -> None:
     gate = next(gate for gate in check_gates(**measures) if gate.key == "beats_tags")
     assert not gate.holds
     assert gate.to_json()["measured"] is None
+
+
+def releasable() -> dict[str, Any]:
+    """A report that holds every gate of a release, each at its limit."""
+
+    def part(accuracy: float, auroc: float, smooth_ece: float) -> dict[str, Any]:
+        measures = {"accuracy": at(accuracy), "auroc": at(auroc)}
+        return {"systems": [{"key": "model", "measures": measures}], "calibration": {"smooth_ece": at(smooth_ece)}}
+
+    return {
+        "test": part(0.88, 0.5, 0.03),
+        "held_out_domains": part(0.5, 0.88, 0.08),
+        "certificate": {"at_common_risk": [{"key": "model", "pooled": {"auto_answered_share": at(0.45)}}]},
+        "robustness": {
+            "conflict_pairs": {"accuracy": at(0.86), "pair_accuracy": at(0.75)},
+            "header_shuffled": {"auroc": at(0.75), "level_auroc": at(0.74, 0.02)},
+            "text_removed": {"auroc": at(0.72), "level_auroc": at(0.74, 0.02)},
+        },
+        "text": {"num_responses": 2000},
+    }
+
+
+def test_a_release_holds_its_gates_at_their_limits() -> None:
+    gates = release_gates(releasable())
+    assert [gate.key for gate in gates if not gate.holds] == []
+    assert len({gate.key for gate in gates}) == len(gates) == 10
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "gate"),
+    [
+        (("test", "systems", 0, "measures", "accuracy"), at(0.879), "release_accuracy"),
+        (("held_out_domains", "systems", 0, "measures", "auroc"), at(0.879), "held_out_auroc"),
+        (("held_out_domains", "systems", 0, "measures", "auroc"), NAN, "held_out_auroc"),
+        (("test", "calibration", "smooth_ece"), at(0.031), "in_domain_smooth_ece"),
+        (("held_out_domains", "calibration", "smooth_ece"), at(0.081), "held_out_smooth_ece"),
+        (("certificate", "at_common_risk", 0, "pooled", "auto_answered_share"), at(0.449), "auto_answered"),
+        (("robustness", "conflict_pairs", "accuracy"), at(0.859), "conflict_pairs"),
+        (("robustness", "conflict_pairs", "pair_accuracy"), at(0.749), "conflict_pairs_whole"),
+        (("robustness", "header_shuffled", "auroc"), at(0.77), "header_shuffled"),
+        (("robustness", "text_removed", "auroc"), at(0.77), "text_removed"),
+        (("robustness", "text_removed", "level_auroc"), NAN, "text_removed"),
+        (("text", "num_responses"), 1999, "enough_responses"),
+    ],
+)
+def test_each_gate_of_a_release_fails_alone(place: tuple[str | int, ...], value: Any, gate: str) -> None:
+    report: Any = releasable()
+    owner = report
+    for name in place[:-1]:
+        owner = owner[name]
+    owner[place[-1]] = value
+    assert {gate.key for gate in release_gates(report) if not gate.holds} == {gate}
+
+
+def test_without_conflict_pairs_a_release_fails() -> None:
+    report = releasable()
+    report["robustness"]["conflict_pairs"] = None
+    assert {gate.key for gate in release_gates(report) if not gate.holds} == {"conflict_pairs", "conflict_pairs_whole"}

@@ -16,6 +16,7 @@ import pytest
 from promethios import governance_evaluation
 from promethios.data.example import Example
 from promethios.data.folder import dataset_sha256, write_dataset
+from promethios.evaluation import baselines
 from promethios.evaluation.calibration import Calibration
 from promethios.evaluation.certificate import Certificate
 from promethios.model.folder import weights_sha256
@@ -67,9 +68,16 @@ def model(monkeypatch: pytest.MonkeyPatch, model_scores: Callable[..., np.ndarra
 
 @pytest.fixture
 def evaluate(
-    model: dict[str, Any], model_folder: Path, dataset: Path, make_examples: Callable[[int, str], list[Example]]
+    model: dict[str, Any],
+    model_folder: Path,
+    dataset: Path,
+    make_examples: Callable[[int, str], list[Example]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[..., int]:
     model["train"] = make_examples(1200, "train")
+    # One candidate each: how they are chosen is tested in test_tuned_classifier.
+    for name, only in (("NGRAM_RANGES", (1, 2)), ("INVERSE_PENALTIES", 8.0), ("MAX_LEAF_NODES", 7)):
+        monkeypatch.setattr(baselines, name, (only,))
 
     def run(*options: str) -> int:
         arguments = ["--model_path", str(model_folder), "--data_dir", str(dataset), "--num_responses", "60", *options]
@@ -353,3 +361,12 @@ def test_families_shared_with_the_training_split_are_reported(
 def test_checking_a_mistake_needs_no_torch() -> None:
     code = "import sys, promethios.governance_evaluation\nassert not {'torch', 'sklearn'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_gates_of_a_release_are_asked_for_by_name(evaluate: Callable[..., int], model_folder: Path) -> None:
+    assert evaluate("--gates", "release") == 1
+    outcomes = holds(read_report(model_folder))
+    assert not outcomes["enough_responses"], "60 responses show little"
+    assert outcomes["held_out_auroc"] and outcomes["beats_best"]
+    page = (model_folder / "evaluation_report.html").read_text()
+    assert "<code>enough_responses</code>" in page

@@ -13,11 +13,12 @@ import numpy as np
 from promethios.data.chat_endpoint import ChatEndpoint
 from promethios.data.example import Example, read_examples
 from promethios.data.folder import dataset_sha256, split_path, verify_dataset
-from promethios.evaluation.baselines import fit_baselines, minimum_margin, trust_margin
+from promethios.evaluation.baselines import fit_baselines, minimum_margin, read_contrasts, trust_margin
 from promethios.evaluation.calibration import Calibration
 from promethios.evaluation.chat_baseline import ChatBaseline
 from promethios.evaluation.decisions import Baseline
 from promethios.evaluation.intervals import FloatArray
+from promethios.evaluation.recalibration import CalibrationExamples
 
 
 def comparisons(
@@ -33,7 +34,8 @@ def comparisons(
         note = f"No dataset folder at {data_dir}: baselines that learn from data are left out."
         return [*untrained_baselines(), *asked], [note]
     verify_dataset(data_dir)
-    fitted = fit_baselines(read_examples(split_path(data_dir, "train")))
+    fit = CalibrationExamples.divide(read_examples(split_path(data_dir, "calibration"))).fit
+    fitted = fit_baselines(read_examples(split_path(data_dir, "train")), fit, read_contrasts(data_dir))
     has_ceiling = all(example.soft_label for example in examples)
     systems = [*fitted[:-1], *asked, *(fitted[-1:] if has_ceiling else [])]
     if dataset_sha256(data_dir) == calibration.dataset_sha256:
