@@ -143,6 +143,7 @@ def _speed() -> list[tuple[str, str, str]]:
     serving, serving_command = _read("serving")
     short, long = (serving["latency_ms"][f"concurrency_1_tokens_{n}"] for n in (1, 64))
     busy, wrapper = serving["latency_ms"]["concurrency_8_tokens_64"], serving["without_gate_ms"]["added"]
+    decode_step = (long["plain"] - short["plain"]) / 63
     return [
         (
             "Train nano: tokens a second, one process",
@@ -159,6 +160,11 @@ def _speed() -> list[tuple[str, str, str]]:
         (
             "Added by governance to the same vLLM: 1 token / 64 tokens",
             f"{short['added_ms']:.0f} ms ({short['ratio']:.2f}x) / {long['added_ms']:.0f} ms ({long['ratio']:.2f}x)",
+            serving_command,
+        ),
+        (
+            "- a decode step of plain vLLM, for comparison",
+            f"{decode_step:.1f} ms; 1 token adds {short['added_ms'] / decode_step:.1f} of them",
             serving_command,
         ),
         ("- 64 tokens, 8 clients", f"{busy['added_ms']:.0f} ms ({busy['ratio']:.2f}x)", serving_command),
