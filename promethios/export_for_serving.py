@@ -26,7 +26,7 @@ from promethios.evaluation.calibration import Calibration
 from promethios.evaluation.certificate import FILE_NAME as CERTIFICATE
 from promethios.evaluation.certificate import Certificate
 from promethios.evaluation.files import write_atomically
-from promethios.evaluation.lineage import LINEAGE
+from promethios.evaluation.lineage import LINEAGE, file_hashes
 from promethios.model.card import model_card
 from promethios.model.folder import (
     REQUIRED_FILES,
@@ -79,8 +79,9 @@ def export(model_path: Path, output_path: Path) -> dict[str, Any]:
         _copy_parts(model_path, staging)
         check_loadable(staging)
         lineage = _lineage(model_path, staging, report)
-        write_atomically(staging / LINEAGE, json.dumps(lineage, indent=2) + "\n")
         write_atomically(staging / CARD, model_card(read_json(staging / "config.json"), report, lineage))
+        lineage["files"] = file_hashes(staging)
+        write_atomically(staging / LINEAGE, json.dumps(lineage, indent=2) + "\n")
         shutil.rmtree(output_path, ignore_errors=True)
         staging.replace(output_path)
     finally:

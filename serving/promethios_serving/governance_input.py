@@ -65,6 +65,7 @@ class GovernanceInput:
         field = _object(body.pop("governance", None), "governance", _FIELDS, "bad_governance")
         subject = _subject(field.get("subject"), headers, caller)
         domain, source = self._domain(field.get("domain"), headers, caller)
+        messages = plain_conversation(body)
         turned_away = None
         telemetry = self._telemetry(field.get("telemetry"), headers, caller)
         if (token := headers.get(TOKEN_HEADER)) is not None:
@@ -79,7 +80,7 @@ class GovernanceInput:
             caller=caller,
             subject=subject,
             client_request_id=headers.get(request_id.HEADER),
-            messages=plain_conversation(body),
+            messages=messages,
             turned_away=turned_away,
         )
 
@@ -122,13 +123,15 @@ class GovernanceInput:
             message = "this server takes no signed telemetry; its operator may set PROMETHIOS_TELEMETRY_JWT_KEYS"
             raise refused("no_keys", message, HTTPStatus.FORBIDDEN)
         said = self.signed.verified(token)
+        give_back = partial(self.signed.give_back, said.token)
         asked, about = subject.to_mapping(), said.subject.to_mapping()
         for name, value in about.items():
             if value is not None and asked[name] != value and (asked[name] is not None or name == "tenant"):
+                give_back()
                 message = f"the token is about another {name} than the request's"
                 raise refused("subject", message, HTTPStatus.FORBIDDEN)
         subject = Subject(**{name: asked[name] or about[name] for name in asked})
-        return said.state, subject, partial(self.signed.give_back, said.token)
+        return said.state, subject, give_back
 
 
 def _object(value: Any, name: str, allowed: tuple[str, ...], reason: str) -> dict[str, Any]:

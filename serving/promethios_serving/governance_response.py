@@ -34,6 +34,7 @@ def governance_field(request: GovernedRequest, expose: Expose) -> dict[str, Any]
             "probability": outcome.probability,
             "threshold": outcome.threshold,
             "degraded": outcome.degraded,
+            "degraded_channels": list(outcome.degraded_channels),
             "forced": outcome.forced,
             "domain": request.domain,
             "domain_source": request.domain_source,

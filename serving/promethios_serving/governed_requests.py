@@ -1,4 +1,8 @@
-"""ASGI middleware: takes the governance input out of a request and puts it into the context of the engine hook."""
+"""ASGI middleware: takes the governance input out of a request and puts it into the context of the engine hook.
+
+A signed token is used up by the decision that was made on it. A request that ends without one gives the token back,
+so that a client that is told to try again can.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from http import HTTPStatus
 from typing import Any
 
 from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from promethios_serving.access.caller import caller_of
 from promethios_serving.governance_input import GovernanceInput
@@ -46,9 +50,11 @@ class GovernedRequests:
             return None
         token = CURRENT.set(request)
         try:
-            await self.app(_with_length(scope, len(body)), replay(body, receive), send)
+            heard = send if request.turned_away is None else _giving_back(request, send)
+            await self.app(_with_length(scope, len(body)), replay(body, receive), heard)
         finally:
             CURRENT.reset(token)
+            _give_back(request)
 
     def _open(self, scope: Scope, raw: bytes) -> tuple[GovernedRequest, bytes]:
         """Return the request's context and the body that vLLM shall see."""
@@ -58,6 +64,27 @@ class GovernedRequests:
         request.shows_reasoning = request.route == CHAT_ROUTE and body.get("include_reasoning") is not False
         # Serialised again, so that vLLM cannot read the bytes in another way than they were read here.
         return request, json.dumps(body).encode()
+
+
+def _giving_back(request: GovernedRequest, send: Send) -> Send:
+    """Return a `send` that gives back what a refused request used up, before its client can come again."""
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start" and message["status"] >= HTTPStatus.BAD_REQUEST:
+            _give_back(request, again=message["status"] == HTTPStatus.SERVICE_UNAVAILABLE)
+        await send(message)
+
+    return sending
+
+
+def _give_back(request: GovernedRequest, *, again: bool = False) -> None:
+    """Give back what a request used up, once, if nothing was decided on it.
+
+    again: the reply asks the client to come again, because the decision could not be recorded or its review not kept.
+    """
+    if request.turned_away is not None and (again or request.outcome is None):
+        request.turned_away()
+        request.turned_away = None
 
 
 def _parsed(raw: bytes) -> dict[str, Any]:

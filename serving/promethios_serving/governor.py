@@ -99,6 +99,7 @@ class Governor:
             probability=probabilities[ESCALATE],
             threshold=threshold * DEGRADED_THRESHOLD_FACTOR if degraded else threshold,
             degraded=degraded,
+            degraded_channels=_degraded_channels(state),
             scores=tuple(scores),
             probabilities=tuple(probabilities),
             principles=fired,
@@ -107,8 +108,18 @@ class Governor:
     def escalate_blindly(self, request: GovernedRequest, state: GovernanceState | None) -> Outcome:
         """Escalate a request whose scores could not be computed."""
         threshold = deployed_threshold(self.calibration, self.certificate, request.domain)
-        return Outcome(decision="escalate", probability=None, threshold=threshold, degraded=_is_degraded(state))
+        return Outcome(
+            decision="escalate",
+            probability=None,
+            threshold=threshold,
+            degraded=_is_degraded(state),
+            degraded_channels=_degraded_channels(state),
+        )
 
 
 def _is_degraded(state: GovernanceState | None) -> bool:
     return state is None or state.is_degraded()
+
+
+def _degraded_channels(state: GovernanceState | None) -> tuple[str, ...]:
+    return (state or GovernanceState()).degraded_channels()

@@ -4,6 +4,7 @@ A request's way, outside in; each piece is one small ASGI class in a file of its
 
     RequireGovernance    (--middleware)  nothing answers while the wrapper is not in place
     vLLM's own           API key, CORS, metrics
+    LimitHeaders         at the start: 431 for headers that are too large, an end for those that are too slow
     InFlight             counts; readiness; closes connections while the server drains
     RequestId            x-request-id
     Authenticate         who calls; 401 and 403
@@ -45,6 +46,7 @@ from promethios_serving.fail_closed import STATE_ATTRIBUTE
 from promethios_serving.governance_response import GovernanceResponse
 from promethios_serving.governed_requests import GovernedRequests
 from promethios_serving.governor import Governor
+from promethios_serving.header_limits import LimitHeaders
 from promethios_serving.in_flight import InFlight
 from promethios_serving.request_body import BodyLimit
 from promethios_serving.request_context import CURRENT, GovernedRequest
@@ -101,6 +103,7 @@ class InferenceWrapper:
         app.add_middleware(Authenticate, access=access, needed_scope=needed_scope)
         app.add_middleware(RequestId)
         app.add_middleware(InFlight, drain_file=settings.drain_file, is_up=_is_up)
+        app.add_middleware(LimitHeaders, max_bytes=settings.max_header_bytes, timeout_s=settings.header_timeout_s)
         LOGGER.info("closed routes: %s", ", ".join(closed_routes(app.routes)))
 
     async def init_state(self, engine_client: Any, state: State, args: Namespace) -> None:

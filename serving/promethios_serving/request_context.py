@@ -29,6 +29,8 @@ class Outcome:
     probability: float | None
     threshold: float
     degraded: bool
+    degraded_channels: tuple[str, ...] = ()
+    """Telemetry channels that were missing or stale."""
     scores: tuple[float, ...] = ()
     probabilities: tuple[float, ...] = ()
     forced: bool = False
@@ -73,7 +75,7 @@ class GovernedRequest:
     shows_reasoning: bool = False
     """True when the response has a place for them and the client wants it."""
     turned_away: Callable[[], None] | None = None
-    """What gives back that which the request used up, when it is turned away undecided and may come again."""
+    """What gives back that which the request used up, when it ends undecided and may come again; called once."""
     outcome: Outcome | None = None
     refusal: RequestRefused | None = None
 

@@ -53,6 +53,10 @@ class Settings:
     """JWK set of the keys that sign the header x-promethios-telemetry; without it nobody's is taken."""
     telemetry_key: str | None = None
     """Secret that lets a caller send telemetry with a request; without it nobody may."""
+    max_header_bytes: int = 64 * 1024
+    """Largest accepted headers of a request, in bytes."""
+    header_timeout_s: float = 10.0
+    """Longest time in which a client may send its request's headers, in seconds."""
     max_body_bytes: int = 4 * 1024 * 1024
     """Largest accepted request body, in bytes."""
     body_timeout_s: float = 30.0
@@ -201,6 +205,8 @@ _PARSERS: Final = {
     "telemetry_prometheus": _path,
     "telemetry_jwt_keys": _path,
     "telemetry_key": _text,
+    "max_header_bytes": _count,
+    "header_timeout_s": _seconds,
     "max_body_bytes": _count,
     "body_timeout_s": _seconds,
     "request_timeout_s": _seconds,

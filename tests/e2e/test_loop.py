@@ -18,6 +18,7 @@ from promethios.data.folder import dataset_sha256
 from promethios.errors import ModelFolderError
 from promethios.evaluation.calibration import Calibration
 from promethios.evaluation.certificate import Certificate
+from promethios.evaluation.lineage import load_lineage
 from promethios.export_for_serving import check_loadable, export
 from promethios.model.folder import weights_sha256
 
@@ -91,6 +92,8 @@ def test_lineage_links_dataset_run_weights_and_report(exported: Path, small_data
     assert lineage["weights_sha256"] == weights_sha256(exported) == report["provenance"]["weights_sha256"]
     assert lineage["training_run"]["steps"] == 6
     assert lineage["gates_hold"] is False
+    assert {*lineage["files"], "model.safetensors", "lineage.json"} == {path.name for path in exported.iterdir()}
+    assert load_lineage(exported, Certificate.load(exported, Calibration.load(exported))) == lineage
     assert lineage["weights_sha256"][:12] in (exported / "README.md").read_text()
 
 

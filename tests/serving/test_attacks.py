@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 
 from promethios.telemetry.header import RESERVED_TOKENS, SCORE_NAMES, ReservedIds
 from promethios.telemetry.tags import TAG_TEXT
+from promethios_serving.settings import Settings
 from promethios_serving.tag_redactor import TagRedactor
 from tests.serving.conftest import TELEMETRY_KEY
 
@@ -411,6 +412,18 @@ def test_a_body_above_the_limit_is_refused_while_it_comes(server: Any) -> None:
     for request in (f"content-length: {len(body)}\r\n\r\n".encode() + body, chunked):
         assert _raw(server.url, head.encode() + request)[:12] in (b"HTTP/1.1 413", b"")
     assert metric(server.url, 'promethios_refused_requests_total{reason="request_too_large"}') == before + 2
+
+
+@pytest.mark.integration
+def test_headers_above_the_limit_are_refused_and_those_that_do_not_come_end_the_connection(server: Any) -> None:
+    host, port = server.url.removeprefix("http://").split(":")
+    start = f"POST {TEXT} HTTP/1.1\r\nhost: x\r\nx-long: ".encode()
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
+        connection.sendall(start + b"x" * Settings().max_header_bytes)
+        assert connection.recv(64).startswith(b"HTTP/1.1 431 ")
+    with socket.create_connection((host, int(port)), timeout=Settings().header_timeout_s * 3) as connection:
+        connection.sendall(start)
+        assert connection.recv(64) == b"", "closed"
 
 
 @pytest.mark.integration

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from promethios.evaluation.lineage import LINEAGE
+from promethios.evaluation.lineage import LINEAGE, file_hashes
 from promethios.model.folder import weights_sha256
 from promethios_serving.fetch_model import main, verify_model
 
@@ -27,6 +27,7 @@ def store(nano_folder: Path, tmp_path: Path) -> Path:
         "calibration_sha256": digest("governance_calibration.json"),
         "certificate_sha256": digest("governance_certificate.json"),
         "evaluation_report_sha256": digest("evaluation_report.json"),
+        "files": file_hashes(folder),
     }
     (folder / LINEAGE).write_text(json.dumps(lineage), encoding="utf-8")
     return folder
@@ -62,7 +63,16 @@ def test_a_folder_that_was_half_fetched_is_fetched_whole(store: Path, tmp_path: 
 
 @pytest.mark.parametrize(
     "name",
-    ["model.safetensors", "governance_calibration.json", "governance_certificate.json", "evaluation_report.json"],
+    [
+        "model.safetensors",
+        "governance_calibration.json",
+        "governance_certificate.json",
+        "evaluation_report.json",
+        "config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "chat_template.jinja",
+    ],
 )
 def test_a_changed_file_in_the_store_is_refused_and_nothing_stays(
     store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
@@ -72,6 +82,14 @@ def test_a_changed_file_in_the_store_is_refused_and_nothing_stays(
     assert fetch(store, tmp_path / "model") == 2
     assert capsys.readouterr().err.startswith("error: ")
     assert list((tmp_path / "model").iterdir()) == []
+
+
+def test_a_lineage_from_before_it_named_every_file_is_accepted(store: Path, tmp_path: Path) -> None:
+    lineage = json.loads((store / LINEAGE).read_text(encoding="utf-8"))
+    del lineage["files"]
+    (store / LINEAGE).write_text(json.dumps(lineage), encoding="utf-8")
+    (store / "chat_template.jinja").write_text("another", encoding="utf-8")
+    assert fetch(store, tmp_path / "model") == 0
 
 
 def test_a_place_without_an_export_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

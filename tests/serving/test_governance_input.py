@@ -135,6 +135,8 @@ def test_a_token_adds_its_subject_and_may_not_be_about_somebody_else(signed: Sig
     for headers, caller in (({"x-promethios-session": "s-2"}, ACME), ({}, ANONYMOUS)):
         headers["x-promethios-telemetry"] = token(subject=about)
         assert "another" in refused(403, "bad_telemetry_token", headers=headers, caller=caller, signed=signed)
+        rightful = {"x-promethios-telemetry": headers["x-promethios-telemetry"]}
+        assert read(None, rightful, ACME, signed).subject.session == "s-1", "who it is about still has it"
 
 
 def test_a_request_that_is_turned_away_undecided_may_come_again_with_its_token(signed: SignedTelemetry) -> None:

@@ -21,6 +21,7 @@ OUTCOME = Outcome(
     probability=0.25,
     threshold=0.4,
     degraded=False,
+    degraded_channels=("bound", "emotion"),
     scores=tuple(float(i) for i in range(18)),
     probabilities=(0.25, 0.5, 0.0, 0.25),
 )
@@ -76,6 +77,7 @@ def test_a_json_response_carries_the_decision_in_body_and_headers(call: Call) ->
             "probability": 0.25,
             "threshold": 0.4,
             "degraded": False,
+            "degraded_channels": ["bound", "emotion"],
             "forced": False,
             "domain": "healthcare",
             "domain_source": "request",
@@ -90,7 +92,7 @@ def test_what_is_exposed_is_a_setting(expose: Any) -> None:
     field = governance_field(GovernedRequest(route="r", outcome=OUTCOME), expose)
     names = set(field or {})
     assert ("decision" in names) == (expose != "none")
-    assert ("probability" in names) == (expose in ("full", "scores"))
+    assert ("probability" in names) == ("degraded_channels" in names) == (expose in ("full", "scores"))
     assert ("scores" in names) == (expose == "scores")
     assert ("principles" in names) == (expose == "scores")
 

@@ -9,7 +9,9 @@ from prometheus_client import REGISTRY
 
 from promethios.telemetry.state import GovernanceState
 from promethios_serving.governed_requests import GovernedRequests
-from promethios_serving.request_context import CURRENT, GovernedRequest
+from promethios_serving.request_context import CURRENT, GovernedRequest, Outcome
+from promethios_serving.telemetry.signed import SignedState
+from promethios_serving.telemetry.subject import EVERYBODY
 
 Call = Callable[..., Any]
 KEY = {"x-promethios-telemetry-key": "secret"}
@@ -132,6 +134,50 @@ def test_without_a_key_on_the_server_nobody_may_send_telemetry(call: Call, upstr
     reply = call(app, "/v1/responses", {"governance": {"telemetry": {"trust": 1.0}}}, headers=KEY)
     assert reply.status == 403
     assert "PROMETHIOS_TELEMETRY_KEY" in reply.json()["error"]["message"]
+
+
+class Used:
+    """Signed telemetry that takes any token, and counts how often each was given back."""
+
+    def __init__(self) -> None:
+        self.given_back = 0
+
+    def verified(self, token: str) -> SignedState:
+        return SignedState(GovernanceState.of(trust=0.9), EVERYBODY, ("key", token))
+
+    def give_back(self, token: tuple[str, str]) -> None:
+        self.given_back += 1
+
+
+@pytest.mark.parametrize(
+    ("status", "decided", "given_back"),
+    [
+        *((status, False, 1) for status in (200, 400, 429, 500, 503, 504, None)),
+        *((status, True, 0) for status in (200, 400, 500, 502, None)),
+        (503, True, 1),
+    ],
+)
+def test_a_token_is_given_back_once_when_nothing_was_decided(
+    call: Call, status: int | None, decided: bool, given_back: int
+) -> None:
+    signed = Used()
+    before: list[int] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        request = CURRENT.get()
+        assert request is not None
+        if decided:
+            request.outcome = Outcome(decision="answer", probability=0.1, threshold=0.4, degraded=False)
+        if status is not None:
+            await send({"type": "http.response.start", "status": status, "headers": []})
+            before.append(signed.given_back)
+            await send({"type": "http.response.body", "body": b""})
+
+    governed = GovernedRequests(app, None, None, signed)  # type: ignore[arg-type]
+    call(governed, "/v1/chat/completions", {"messages": []}, headers={"x-promethios-telemetry": "t"})
+    assert signed.given_back == given_back
+    if status is not None and status >= 400:
+        assert before == [given_back], "before the client can come again"
 
 
 @pytest.mark.parametrize("prompt", ["a", [1, 2], ["a"], [[1, 2]]])

@@ -71,6 +71,7 @@ def test_a_decision_depends_on_domain_and_telemetry(
     assert outcome.probability == pytest.approx(probability)
     assert (outcome.decision == "escalate") == (outcome.probability >= outcome.threshold)
     assert outcome.degraded == (state is None)
+    assert outcome.degraded_channels == (state or GovernanceState()).degraded_channels()
 
 
 @pytest.mark.parametrize(("sureness", "named"), [(3.0, "legal"), (0.0, None)])

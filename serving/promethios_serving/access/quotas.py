@@ -85,8 +85,6 @@ class Quotas:
         try:
             headers = self._admit(request.caller, accounts)
         except RequestRefused as refusal:
-            if request.turned_away is not None:
-                request.turned_away()
             return await send_refusal(send, refusal)
         try:
             return await self.app(scope, receive, _with_headers(send, headers))

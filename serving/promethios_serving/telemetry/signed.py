@@ -6,8 +6,8 @@
              subject {"tenant", "agent", "session"}: optional; whom it is about, which must be who asks
 
 The keys are a JWK set, read again when it changes. Each key names its one algorithm, so a token cannot choose another
-(no `none`, no public key taken for a secret). A token is taken once; each server process remembers its own, so with
-several of them let tokens live for seconds.
+(no `none`, no public key taken for a secret). A token is taken once, unless its request ended undecided; each server
+process remembers its own, so with several of them let tokens live for seconds.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class SignedTelemetry:
         return SignedState(state, subject, token_name)
 
     def give_back(self, token: tuple[str, str]) -> None:
-        """Let a token be used again: its request was turned away before anything was made of it."""
+        """Let a token be used again: nothing was decided on it."""
         self._used.forget(token)
 
     def _claims(self, token: str) -> tuple[str, dict[str, Any]]:
@@ -122,26 +122,30 @@ class SignedTelemetry:
 
 
 class _Used:
-    """Tokens that were used and have not expired."""
+    """Tokens that were seen and have not expired; each with whether it is used, for one may be given back."""
 
     def __init__(self) -> None:
-        self._known: set[tuple[str, str]] = set()
+        self._known: dict[tuple[str, str], bool] = {}
         self._by_expiry: list[tuple[float, tuple[str, str]]] = []
 
     def first_time(self, token: tuple[str, str], expires: float) -> bool:
-        """Return whether a token is new, and remember it until it expires."""
+        """Return whether a token is not used yet, and remember it until it expires."""
         now = time.time()
         while self._by_expiry and self._by_expiry[0][0] < now:
-            self._known.discard(heapq.heappop(self._by_expiry)[1])
-        if token in self._known or len(self._known) >= MAX_REMEMBERED:
+            del self._known[heapq.heappop(self._by_expiry)[1]]
+        if token not in self._known:
+            if len(self._known) >= MAX_REMEMBERED:
+                return False
+            heapq.heappush(self._by_expiry, (expires, token))
+        elif self._known[token]:
             return False
-        self._known.add(token)
-        heapq.heappush(self._by_expiry, (expires, token))
+        self._known[token] = True
         return True
 
     def forget(self, token: tuple[str, str]) -> None:
         """Take a token for new again."""
-        self._known.discard(token)
+        if token in self._known:
+            self._known[token] = False
 
 
 def refused(reason: str, message: str, status: HTTPStatus = HTTPStatus.UNAUTHORIZED) -> RequestRefused:

@@ -13,6 +13,7 @@ import uvicorn
 
 from promethios.errors import PromethiosError
 from promethios_serving.decision_log import LOGGER, show_log
+from promethios_serving.header_limits import limited_headers
 from promethios_serving.settings import Settings
 from promethios_serving.wrapped.app import WrappedServer
 
@@ -24,13 +25,15 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=8000, help="port to listen on (default %(default)s)")
     args = parser.parse_args()
     try:
-        app = WrappedServer(Settings.from_environment(os.environ))
+        settings = Settings.from_environment(os.environ)
+        app = WrappedServer(settings)
     except PromethiosError as error:
         return _mistake(error)
     show_log()
     LOGGER.info("wrapped mode listens on http://%s:%d; what it says is not certified", args.host, args.port)
+    http = limited_headers(settings.max_header_bytes, settings.header_timeout_s)
     config = uvicorn.Config(
-        app, host=args.host, port=args.port, loop="uvloop", http="httptools", ws="none", lifespan="on",
+        app, host=args.host, port=args.port, loop="uvloop", http=http, ws="none", lifespan="on",
         access_log=False, log_level="warning", server_header=False, date_header=False,
     )  # fmt: skip
     try:

@@ -1,8 +1,8 @@
 """ASGI piece that sends each governed request to its arm of the experiment, and to the shadow arms after it.
 
-A native arm is a Promethios engine: it gets the request as the client meant it and decides itself. The others are
-governed here. Shadows run in the background, at most MAX_SHADOWS at a time; what is too much is dropped and counted.
-Their answers are read to the end, so that they cost what they would, and shown to nobody.
+A native arm is a Promethios engine: it gets the request as the client meant it, with its x-request-id, and decides
+itself. The others are governed here. Shadows run in the background, at most MAX_SHADOWS at a time; what is too much is
+dropped and counted. Their answers are read to the end, so that they cost what they would, and shown to nobody.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from promethios_serving import metrics
+from promethios_serving import metrics, request_id
 from promethios_serving.request_body import read_body, replay
 from promethios_serving.request_context import CURRENT, GovernedRequest
 from promethios_serving.wrapped.experiment import Arm, Experiment, assign, unit_of
@@ -100,6 +100,7 @@ class ExperimentRouting:
             telemetry=request.telemetry,
             caller=request.caller,
             subject=request.subject,
+            client_request_id=request.client_request_id,
             counted=False,
         )
         CURRENT.set(repeated)
@@ -124,9 +125,20 @@ async def _native_answer(upstream: Upstream, raw: bytes, send: Send) -> None:
         body["model"] = upstream.address.model
     if governance := _governance(request):
         body["governance"] = governance
-    streamed = bool(body.get("stream"))
+    name = {} if request.client_request_id is None else {request_id.HEADER: request.client_request_id}
+
+    async def decided(message: Message) -> None:
+        request.turned_away = None  # the engine has decided on it
+        await send(message)
+
     await relay_completion(
-        upstream, json.dumps(body).encode(), request, send, streamed=streamed, passed_headers=_DECISION_HEADERS
+        upstream,
+        json.dumps(body).encode(),
+        request,
+        decided,
+        streamed=bool(body.get("stream")),
+        sent_headers=name,
+        passed_headers=_DECISION_HEADERS,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final
 
 from starlette.types import Message, Receive, Send
@@ -61,17 +61,18 @@ async def relay_completion(
     *,
     streamed: bool,
     review: OpenReview | None = None,
+    sent_headers: Mapping[str, str] | None = None,
     passed_headers: Sequence[str] = (),
 ) -> None:
     """Ask an upstream and send its answer on; count the request's tokens.
 
-    streamed: whether the request asks for events. review: hears what is said. passed_headers: names of reply headers
-    that the client gets, too. Raises RequestRefused as long as nothing
+    streamed: whether the request asks for events. review: hears what is said. sent_headers: of the request to the
+    upstream. passed_headers: names of reply headers that the client gets, too. Raises RequestRefused as long as nothing
     was sent; a stream that is cut later ends in an event with an error, so that no client takes it for whole.
     """
     paid = request.tokens  # for a self-check
     request.tokens += estimated_tokens(raw)
-    async with upstream.post(CHAT, raw) as response:
+    async with upstream.post(CHAT, raw, sent_headers) as response:
         if (response.content_type == "text/event-stream") != streamed:
             raise garbage()
         passed = [

@@ -44,6 +44,7 @@ def decide_on_telemetry(
         probability=escalation,
         threshold=threshold * DEGRADED_THRESHOLD_FACTOR if degraded else threshold,
         degraded=degraded,
+        degraded_channels=(state or GovernanceState()).degraded_channels(),
         probabilities=tuple(probabilities),
         certified=False,
     )

@@ -11,7 +11,7 @@ import json
 import os
 import urllib.parse
 import urllib.request
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -63,9 +63,14 @@ class Upstream:
             self._headers["authorization"] = f"Bearer {address.key}"
 
     @asynccontextmanager
-    async def post(self, path: str, body: bytes) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Send a JSON text to a path behind the URL; yields the reply when its status is 200. Raises RequestRefused."""
-        response = await self._open("POST", path, body)
+    async def post(
+        self, path: str, body: bytes, headers: Mapping[str, str] | None = None
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Send a JSON text to a path behind the URL; yields the reply when its status is 200. Raises RequestRefused.
+
+        headers: beside the upstream's own.
+        """
+        response = await self._open("POST", path, body, headers)
         try:
             if response.status != HTTPStatus.OK:
                 raise await _refusal(response)
@@ -85,12 +90,14 @@ class Upstream:
         finally:
             response.close()
 
-    async def _open(self, method: str, path: str, body: bytes | None = None) -> aiohttp.ClientResponse:
-        url = self.address.url + path
+    async def _open(
+        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> aiohttp.ClientResponse:
+        url, sent = self.address.url + path, {**(headers or {}), **self._headers}
         for is_last_try in (False, True):
             try:
                 return await self._session.request(
-                    method, url, data=body, headers=self._headers, allow_redirects=False, proxy=self._proxy
+                    method, url, data=body, headers=sent, allow_redirects=False, proxy=self._proxy
                 )
             except (aiohttp.ConnectionTimeoutError, aiohttp.ServerTimeoutError, TimeoutError):
                 raise _timeout() from None

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 from promethios_serving.access.caller import Caller, Quota, TenantPolicy
@@ -39,16 +38,14 @@ class Client:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b""})
 
-    async def ask(
-        self, key: str = "app", turned_away: Callable[[], None] | None = None, **quota: int
-    ) -> tuple[int, dict[str, str]]:
+    async def ask(self, key: str = "app", **quota: int) -> tuple[int, dict[str, str]]:
         caller = Caller(key_id=key, tenant="acme", policy=self.policy, quota=Quota(**quota))
         sent: list[Any] = []
 
         async def send(message: Any) -> None:
             sent.append(message)
 
-        token = CURRENT.set(GovernedRequest(route="/v1/completions", caller=caller, turned_away=turned_away))
+        token = CURRENT.set(GovernedRequest(route="/v1/completions", caller=caller))
         try:
             await self.quotas({"type": "http"}, None, send)  # type: ignore[arg-type]
         finally:
@@ -72,16 +69,6 @@ def test_requests_above_the_quota_wait_as_long_as_they_are_told() -> None:
         client.clock.now += float(headers["retry-after"])
         status, headers = await client.ask()
         assert (status, headers["x-ratelimit-limit-requests"]) == (200, "2")
-
-    asyncio.run(run())
-
-
-def test_a_request_above_the_quota_gets_back_what_it_used_up() -> None:
-    async def run() -> None:
-        client, given_back = Client(requests_per_minute=1), []
-        for place in range(2):
-            await client.ask(turned_away=lambda place=place: given_back.append(place))  # type: ignore[misc]
-        assert given_back == [1]
 
     asyncio.run(run())
 

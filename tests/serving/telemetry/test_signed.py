@@ -132,6 +132,15 @@ def test_what_is_remembered_is_bounded_and_forgotten_when_it_expires(
     assert len(telemetry._used._known) == 1
 
 
+def test_a_token_that_is_given_back_again_and_again_is_remembered_once(telemetry: SignedTelemetry) -> None:
+    again = token()
+    for _ in range(5):
+        telemetry.give_back(telemetry.verified(again).token)
+    telemetry.verified(again)
+    refusal(telemetry, again, "replayed", 403)
+    assert len(telemetry._used._by_expiry) == 1
+
+
 def test_a_replay_within_the_leeway_after_expiry_is_still_known(
     telemetry: SignedTelemetry,
 ) -> None:

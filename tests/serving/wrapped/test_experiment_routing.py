@@ -149,6 +149,24 @@ def test_a_native_arm_decides_itself_on_what_the_client_said(
     assert (outcome["id"], outcome["decision"], outcome["error"]) == ("gov-native", "caveat", None)
 
 
+def test_a_native_arm_knows_the_request_by_the_client_s_name(
+    running: Start, upstream: MockUpstream, other_upstream: MockUpstream
+) -> None:
+    upstream.reply = native()
+    arms = [f"engine: {{weight: 1, native: true, upstream: '{upstream.url}', key_env: ARM_KEY}}"]
+    arms.append(f"c: {{shadow: true, upstream: '{other_upstream.url}'}}")
+    with running(*arms) as client:
+        response = client.post(ROUTE, json=chat(), headers={"x-request-id": "req-7", "x-secret": "s"})
+        deadline = time.monotonic() + 10
+        while not other_upstream.exchanges:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    assert response.headers["x-request-id"] == upstream.exchanges[0].headers["x-request-id"] == "req-7"
+    assert upstream.exchanges[0].headers["authorization"] == "Bearer sk-arm"
+    assert "x-secret" not in upstream.exchanges[0].headers
+    assert "x-request-id" not in other_upstream.exchanges[0].headers, "that one is a stranger's"
+
+
 def test_a_shadow_answers_after_the_answer_and_is_never_shown(
     running: Start, upstream: MockUpstream, other_upstream: MockUpstream, hub: Hub
 ) -> None:

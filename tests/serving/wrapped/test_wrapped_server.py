@@ -139,6 +139,7 @@ def test_without_telemetry_an_answer_becomes_one_with_a_caveat(wrapped: Wrapped,
     with wrapped(telemetry_file=None) as client:
         governance = client.post(ROUTE, json=chat()).json()["governance"]
     assert (governance["decision"], governance["degraded"]) == ("caveat", True)
+    assert {"trust", "verify", "attest", "bound"} < set(governance["degraded_channels"])
     assert "say where the answer may not hold" in upstream.bodies[0]["messages"][0]["content"]
 
 
