@@ -2,7 +2,7 @@
 # Build the images with docker, podman or buildah, whichever works here. What follows on the command line goes to the
 # build, for example --build-arg BASE=my.registry/python:3.11-slim.
 #
-#   IMAGES     some of: train engine engine-cpu hub             all
+#   IMAGES     some of: train engine engine-cpu engine-wrapped hub     all
 #   REGISTRY   put before the name, for example ghcr.io/me      none
 #   TAG        tag                                              the version of promethios
 #   PUSH       1: push as well                                  0
@@ -25,12 +25,13 @@ first_that_works() {
 }
 builder=${BUILDER:-$(first_that_works)}
 
-for name in ${IMAGES:-train engine engine-cpu hub}; do
+for name in ${IMAGES:-train engine engine-cpu engine-wrapped hub}; do
     options=()
     case $name in
         engine-cpu) recipe=engine options=(--build-arg REQUIREMENTS=serve-cpu.txt --build-arg PACKAGES=libnuma1) ;;
+        engine-wrapped) recipe=engine options=(--build-arg REQUIREMENTS=serve-wrapped.txt --build-arg PACKAGES=) ;;
         train | engine | hub) recipe=$name ;;
-        *) echo "error: IMAGES: $name is none of train, engine, engine-cpu and hub" >&2; exit 2 ;;
+        *) echo "error: IMAGES: $name is none of train, engine, engine-cpu, engine-wrapped and hub" >&2; exit 2 ;;
     esac
     image=${REGISTRY:+$REGISTRY/}promethios/$name:$tag
     "$builder" build --file "images/$recipe/Dockerfile" --tag "$image" \

@@ -370,6 +370,35 @@ def refusal(stored: Release) -> str:
     return str(ended.get("message", ""))
 
 
+def test_an_experiment_shares_requests_out_among_the_engine_and_the_same_engine_wrapped(release: Release) -> None:
+    """In a release of its own, whose outcomes go to the hub of the other one."""
+    upstream = {"upstream": f"http://{release.name}-promethios-engine:8000/v1", "key_env": "ENGINE_KEY", "weight": 1}
+    arms = {"native": {**upstream, "native": True}, "wrapped": {**upstream, "model": "promethios"}}
+    experiment = json.dumps({"name": "native_or_wrapped", "arms": arms})
+    metadata = {"name": "experiment", "namespace": release.namespace}
+    data = {"experiment.yaml": experiment}
+    release.cluster.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data})
+    compared = Release(release.cluster, release.namespace, name="compared", keys=release.keys)
+    compared.install_wrapped(release, "experiment")
+    try:
+        compared.rolled_out("deployment/compared-promethios-engine")
+        new = {"name": "native_or_wrapped", "control": "wrapped", "arms": list(arms)}
+        with release.forwarded("hub", 8080) as hub:
+            post_json(f"{hub}/v1/experiments", release.keys["boss"], new)
+            for number in range(12):
+                session = {"x-promethios-session": f"session-{number}"}
+                assert json.loads(ask(compared, extra_headers=session).text)["governance"]["decision"]
+
+            def counted() -> dict[str, int]:
+                found = get_json(f"{hub}/v1/experiments/native_or_wrapped", release.keys["boss"])
+                return {arm["arm"]: arm["requests"] for arm in found["report"]}
+
+            release.cluster.wait(lambda: sum(counted().values()) == 12, "every outcome arrives", timeout=60)
+            assert min(counted().values()) > 0 and set(counted()) == set(arms)
+    finally:
+        compared.helm("uninstall", compared.name, "--wait", "--timeout=240s")
+
+
 def test_an_upgrade_without_a_change_restarts_nothing_and_uninstall_leaves_nothing(release: Release) -> None:
     def pods() -> set[str]:
         return {pod["metadata"]["uid"] for part in ("engine", "hub", "postgresql") for pod in release.pods(part)}

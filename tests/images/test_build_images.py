@@ -52,7 +52,7 @@ def build(tmp_path: Path) -> Build:
 def test_the_first_builder_that_works_is_taken(build: Build) -> None:
     code, output, told = build({"docker": 1, "podman": 0, "buildah": 0})
     assert code == 0, output
-    built = [f"{name}:{promethios.__version__}" for name in ("train", "engine", "engine-cpu", "hub")]
+    built = [f"{name}:{promethios.__version__}" for name in ("train", "engine", "engine-cpu", "engine-wrapped", "hub")]
     assert [re.findall(r"--tag promethios/(\S+)", command) for command in told] == [[name] for name in built]
     assert all(command.startswith("podman build --file images/") and command.endswith(" .") for command in told)
 
@@ -69,7 +69,7 @@ def test_the_engine_for_a_cpu_is_the_same_recipe_with_another_environment(build:
 def test_an_image_that_does_not_exist_is_refused_with_those_that_do(build: Build) -> None:
     code, output, told = build({"docker": 0}, IMAGES="trian")
     assert (code, told) == (2, [])
-    assert "trian is none of train, engine, engine-cpu and hub" in output
+    assert "trian is none of train, engine, engine-cpu, engine-wrapped and hub" in output
 
 
 def test_registry_tag_and_build_arguments_go_on_to_the_build_and_the_push(build: Build) -> None:

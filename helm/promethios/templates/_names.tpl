@@ -48,3 +48,19 @@ helm.sh/chart: {{ printf "%s-%s" $top.Chart.Name $top.Chart.Version }}
 {{ default "default" .Values.serviceAccount.name }}
 {{- end -}}
 {{- end -}}
+
+{{/* Whether the engine is none but stands in front of others; empty for no */}}
+{{- define "promethios.isWrapped" -}}
+{{- if or .Values.engine.upstream.url .Values.engine.experimentConfigMap.name -}}
+true
+{{- end -}}
+{{- end -}}
+
+{{/* URL of the hub that the engine works with; empty for none */}}
+{{- define "promethios.hubUrl" -}}
+{{- if .Values.hub.enabled -}}
+http://{{ include "promethios.fullname" . }}-hub:8080
+{{- else -}}
+{{ .Values.hub.url }}
+{{- end -}}
+{{- end -}}

@@ -103,9 +103,11 @@ def built_images() -> list[Image]:
         # The engine's on top of what training needs: it has torch already, gigabytes that are kept once.
         _bud("train-dependencies", train, BASE, "--target=dependencies")
         engine = ("--build-arg=REQUIREMENTS=serve-cpu.txt", "--build-arg=PACKAGES=libnuma1")
+        wrapped = ("--build-arg=REQUIREMENTS=serve-wrapped.txt", "--build-arg=PACKAGES=")
         return [
             _built(TRAIN, train, BASE),
             _built(f"promethios/engine-cpu:{TAG}", ROOT / "images/engine/Dockerfile", "train-dependencies", *engine),
+            _built(f"promethios/engine-wrapped:{TAG}", ROOT / "images/engine/Dockerfile", BASE, *wrapped),
             _built(f"promethios/hub:{TAG}", ROOT / "images/hub/Dockerfile", BASE),
             _built(POSTGRESQL, Path(__file__).parent / "postgresql" / "Dockerfile", BASE),
         ]

@@ -65,6 +65,7 @@ class Release:
         contents = {
             "access.yaml": "keys:\n" + "\n".join(entries) + "\n",
             "hub-key": self.keys["engine"],
+            "infer-key": self.keys["app"],
             "database-url": url,
             "postgresql-password": "password",
             "session-secret": "0123456789abcdef0123456789abcdef",
@@ -117,6 +118,24 @@ class Release:
         engine = {**like.values["engine"], "model": {"objectStore": store}, "audit": {}, "spool": {}}
         self.keys = like.keys
         self.values = {**{key: like.values[key] for key in ("access", "service")}, "engine": engine}
+        self.apply_values()
+
+    def install_wrapped(self, like: Release, experiment: str) -> None:
+        """A wrapped engine with a ConfigMap's experiment and the hub of another release; waits for nothing."""
+        secret = {"name": "promethios", "key": "infer-key"}
+        self.values = {
+            **{key: like.values[key] for key in ("access", "service")},
+            "engine": {
+                "image": {"repository": "promethios/engine-wrapped", "tag": TAG},
+                "experimentConfigMap": {"name": experiment},
+                "env": [{"name": "ENGINE_KEY", "valueFrom": {"secretKeyRef": secret}}],
+                "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}},
+            },
+            "hub": {
+                "url": f"http://{like.name}-promethios-hub:8080",
+                "engineKey": {"existingSecret": {"name": "promethios"}},
+            },
+        }
         self.apply_values()
 
     def apply_values(self) -> None:
