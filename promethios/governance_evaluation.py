@@ -334,7 +334,7 @@ def _judged(
     responses = generate_responses(model, examples, decisions)
     judge = ResponseJudge(data.train, data.test)
     complete = [(example, example.decision) for example in data.test if example.decision and example.response]
-    return judge.judge(examples, decisions, responses), judge.judge(
+    return judge.judge(examples, decisions, responses, test.model.probability[sample].tolist()), judge.judge(
         [example for example, _ in complete],
         [decision for _, decision in complete],
         [example.response for example, _ in complete],

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
 from promethios.evaluation.charts import risk_coverage_key, risk_coverage_svg
-from promethios.evaluation.html_parts import columns, percent, percent_cell, table, tag
+from promethios.evaluation.html_parts import columns, estimate_cell, percent, percent_cell, points, table, tag
 from promethios.evaluation.report_sets import SET_TITLES
 
 
@@ -26,7 +26,7 @@ def answers(report: Mapping[str, Any]) -> tuple[str, ...]:
         "later it rises, the better a system knows which requests are safe to answer. The certificate says how far "
         f"along the curve it may go: with {percent(certificate['confidence'], 0)} confidence, the requests that are "
         "answered although the expert would have taken them are no larger a share of all than the domain's risk limit.",
-        columns(f"<figure>{chart}{key}</figure>{_realised(certificate)}", _common_risk(certificate)),
+        columns(f"<figure>{chart}{key}</figure>{_realised(certificate)}", _common_risk(certificate) + _areas(curves)),
     )
 
 
@@ -53,6 +53,14 @@ def _common_risk(certificate: Mapping[str, Any]) -> str:
     return table(caption, heads, rows, numeric={1, 2}, marked=0)
 
 
+def _areas(curves: Sequence[Mapping[str, Any]]) -> str:
+    rows = [
+        [escape(curve["title"]), estimate_cell(curve["area"]), estimate_cell(curve["excess_area"])] for curve in curves
+    ]
+    caption = "The area under each curve, and what it is more than that of the best ordering there is: less is better"
+    return table(caption, ["System", "Area (AURC)", "Excess (E-AURC)"], rows, numeric={1, 2}, marked=0)
+
+
 def _realised(certificate: Mapping[str, Any]) -> str:
     rows = [
         [
@@ -72,7 +80,7 @@ def domains(report: Mapping[str, Any]) -> tuple[str, ...]:
     names = [*found, *(name for name in report["certificate"]["domains"] if name not in found)]
     rows = [[_name(name, found.get(name)), *_compliance(found.get(name)), *_certified(name, report)] for name in names]
     heads = [
-        "Domain", "Examples", "Accuracy", "Right when answered", "Trust required",
+        "Domain", "Examples", "Accuracy", "Gain, in points", "Right when answered", "Trust required",
         "Certified risk", "Threshold", "Answered: certified, test", "Missed on test", "Promise",
     ]  # fmt: skip
     default = report["certificate"]["default_threshold"]
@@ -82,12 +90,13 @@ def domains(report: Mapping[str, Any]) -> tuple[str, ...]:
         "95 %) of a request being answered although the expert would have taken it, on examples that no calibration "
         "saw. A promise counts as broken when the risk on the test set is above its limit and not by chance. Served is "
         "the lower threshold of the certified one and the one of cost; a domain without a certificate of its own, or "
-        f"none stated, gets the most careful: {default:.3f}.",
+        f"none stated, gets the most careful: {default:.3f}. The gain is over the best simpler system; q is McNemar's "
+        "chance of finding that much by luck, corrected for the number of domains (Benjamini-Hochberg).",
         table(
             "Every domain: by the domain that is true on the left, by the one that the request states on the right",
             heads,
             rows,
-            numeric={1, 2, 3, 5, 6, 7, 8},
+            numeric={1, 2, 3, 4, 6, 7, 8, 9},
             kind="dense",
         ),
     )
@@ -101,11 +110,12 @@ def _name(name: str, item: Mapping[str, Any] | None) -> str:
 
 def _compliance(item: Mapping[str, Any] | None) -> list[str]:
     if item is None:
-        return ["0", "", "", ""]
+        return ["0", "", "", "", ""]
     reached = tag("holds", "reached") if item["is_met"] else tag("fails", "not shown")
     return [
         f"{item['num_examples']:,}",
         percent(item["accuracy"]),
+        _two_lines(points(item["gain"]), f"q {item['q_value']:.3f}"),
         _two_lines(percent(item["right_when_answered"]), f"at least {percent(item['right_lower_bound'])}"),
         _two_lines(reached, percent(item["required_trust"])),
     ]

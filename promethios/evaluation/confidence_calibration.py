@@ -4,7 +4,10 @@
               that a perfectly calibrated model would show on these items (`chance_ece`) is reported beside it.
     smECE     the smooth calibration error, free of bins: Blasiok & Nakkiran, "Smooth ECE: Principled Reliability
               Diagrams via Kernel Smoothing", 2023 (arXiv 2309.12236), with the reflected Gaussian kernel.
-    Brier, log loss   proper scores: they reward calibration and sharpness together.
+    Brier, log loss   proper scores: they reward calibration and sharpness together. The Brier score is taken apart
+              after Murphy 1973 (J. Appl. Meteor. 12) over the same 15 bins: reliability (0 is best) minus resolution
+              (how far the bins lie apart: more is better) plus uncertainty (the outcome's own variance). That sum
+              leaves out what varies within a bin, which is small.
 
 The seed's score "confidence calibration > 80 %" is 1 - ECE-15 here.
 Functions return one value for each row of the resamples (see `intervals`): [1 + num].
@@ -85,6 +88,21 @@ def brier_score(probability: FloatArray, outcome: BoolArray, resamples: Resample
     return resamples.mean((probability - outcome) ** 2)
 
 
+def murphy_decomposition(
+    probability: FloatArray, outcome: BoolArray, resamples: Resamples
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return reliability, resolution and uncertainty; the first - the second + the third is the Brier score of bins."""
+    bins = one_hot_bins(bin_index(probability))
+    count, total = resamples.sum(bins), resamples.sum(np.ones(len(outcome)))
+    forecast = ratio(resamples.sum(probability[:, None] * bins), count)
+    frequency = ratio(resamples.sum(outcome[:, None] * bins), count)
+    rate = resamples.mean(outcome)
+    # A resample may leave a bin empty: it weighs nothing.
+    reliability = np.nansum(count * (forecast - frequency) ** 2, axis=1) / total
+    resolution = np.nansum(count * (frequency - rate[:, None]) ** 2, axis=1) / total
+    return reliability, resolution, rate * (1.0 - rate)
+
+
 def log_loss(probability: FloatArray, outcome: BoolArray, resamples: Resamples) -> FloatArray:
     """Return the mean negative log likelihood of the outcomes, in nats."""
     clipped = np.clip(probability, MIN_PROBABILITY, 1.0 - MIN_PROBABILITY)
@@ -94,11 +112,15 @@ def log_loss(probability: FloatArray, outcome: BoolArray, resamples: Resamples) 
 def calibration_measures(probability: FloatArray, outcome: BoolArray, resamples: Resamples) -> dict[str, Estimate]:
     """Return every calibration measure of one system on n items, with intervals; `score` is 1 - ECE-15."""
     ece = expected_calibration_error(probability, outcome, resamples)
+    reliability, resolution, uncertainty = murphy_decomposition(probability, outcome, resamples)
     values = {
         "score": 1.0 - ece,
         "ece_15": ece,
         "smooth_ece": smooth_ece(probability, outcome, resamples),
         "brier": brier_score(probability, outcome, resamples),
+        "brier_reliability": reliability,
+        "brier_resolution": resolution,
+        "brier_uncertainty": uncertainty,
         "log_loss": log_loss(probability, outcome, resamples),
     }
     return {name: resamples.estimate(value) for name, value in values.items()}

@@ -160,8 +160,9 @@ class EvaluatedSet:
         return head_measures(self.scores, self.examples, self.resamples)
 
     def by_domain(self, *, held_out: bool) -> list[DomainResult]:
-        """Return the result of every domain in the set."""
-        return domain_results(self.domains, self.model.escalates, self.outcome, load_ontology(), held_out=held_out)
+        """Return the result of every domain in the set, compared with the best baseline's."""
+        decided = (self.model.escalates, self.best_baseline.escalates, self.outcome)
+        return domain_results(self.domains, *decided, load_ontology(), held_out=held_out)
 
     def governance_scores(self) -> dict[str, Estimate]:
         """Return the four measures of the seed and their mean, `overall`."""

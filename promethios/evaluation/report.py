@@ -19,7 +19,7 @@ from promethios.evaluation.gates import Gate, check_gates, release_gates
 from promethios.evaluation.intervals import Estimate, FloatArray, clopper_pearson_upper
 from promethios.evaluation.risk_coverage import risk_coverage_curves
 from promethios.evaluation.self_questioning import self_questioning_note
-from promethios.evaluation.text_quality import JudgedResponse, text_measures
+from promethios.evaluation.text_quality import JudgedResponse, linguistic_calibration, text_measures
 from promethios.telemetry.header import DECISIONS
 
 FORMAT_VERSION: Final = 2
@@ -191,6 +191,7 @@ def _text_report(findings: Findings) -> dict[str, Any]:
     return {
         "num_responses": len(judged),
         "measures": text_measures(judged),
+        "linguistic_calibration": linguistic_calibration(judged),
         "leak_upper_bound": float(clopper_pearson_upper(sum(bool(item.leaks) for item in judged), len(judged))),
         "by_decision": {
             decision: {"num_responses": len(given), "measures": text_measures(given)}

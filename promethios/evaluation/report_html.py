@@ -87,6 +87,9 @@ _CALIBRATION: Final = {
     "ece_15": "ECE, 15 equal-mass bins",
     "smooth_ece": "smECE",
     "brier": "Brier score",
+    "brier_reliability": "- reliability in it",
+    "brier_resolution": "- resolution taken off it (more is better)",
+    "brier_uncertainty": "- uncertainty of the outcomes",
     "log_loss": "Log loss (nats)",
 }
 _CEILING_SETS: Final = {

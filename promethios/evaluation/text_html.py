@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any, Final
 
+from promethios.evaluation.console import number
 from promethios.evaluation.html_parts import estimate_line, percent, percent_cell, table, tag
 
 _MEASURES: Final = {
@@ -14,6 +15,7 @@ _MEASURES: Final = {
     "readable": "Readable English",
     "fits_decision": "Recognised as its decision",
     "keeps_checks": "Keeps every check of its domain",
+    "keeps_precedence": "Keeps the norm that prevails, where two conflict",
 }
 
 
@@ -23,11 +25,15 @@ def responses(text: Mapping[str, Any]) -> tuple[str, ...]:
     heads = ["Share of responses", *(f"{escape(name)}<br>({item['num_responses']:,})" for name, item in groups)]
     rows = [[title, *(percent_cell(item["measures"][key]) for _, item in groups)] for key, title in _MEASURES.items()]
     samples = "".join(map(_sample, text["samples"]))
+    linguistic = text["linguistic_calibration"]
     return (
         f"{text['num_responses']:,} responses, each given under the deployed decision. The last column applies the "
         "same rules to the dataset's own responses: no model is asked for more than they reach. With 95 % confidence, "
         f"fewer than {percent(text['leak_upper_bound'])} of all responses expose a raw metric.",
         table("By decision", heads, rows, numeric=range(1, len(heads))),
+        "<p>Are the words as sure as the numbers? How sure a response sounds follows the probability of no escalation "
+        f"with a rank correlation (Spearman) of <strong>{number(linguistic['expressed_confidence'])}</strong>; the macro "
+        f"F1 of the decisions recognised in the words is <strong>{number(linguistic['decision_f1'])}</strong>.</p>",
         f'<h3>Samples</h3><ul class="samples">{samples}</ul>',
     )
 

@@ -12,6 +12,7 @@ from promethios.evaluation.confidence_calibration import (
     chance_ece,
     expected_calibration_error,
     log_loss,
+    murphy_decomposition,
     smooth_ece,
 )
 from promethios.evaluation.intervals import BoolArray, FloatArray, Resamples
@@ -55,6 +56,19 @@ def test_calibrated_probabilities_have_a_small_error() -> None:
     resamples = Resamples.none(len(outcome))
     assert smooth_ece(probability, outcome, resamples)[0] < 0.015
     assert expected_calibration_error(probability, outcome, resamples)[0] < 0.015
+
+
+def test_the_brier_score_of_bins_is_reliability_minus_resolution_plus_uncertainty() -> None:
+    rng = np.random.default_rng(0)
+    forecast = rng.choice([0.1, 0.3, 0.8], 3000)
+    outcome = rng.random(3000) < forecast**2
+    resamples = Resamples([f"f{i % 30}" for i in range(3000)], num=50)
+    reliability, resolution, uncertainty = murphy_decomposition(forecast, outcome, resamples)
+    brier = brier_score(forecast, outcome, resamples)
+    np.testing.assert_allclose(reliability - resolution + uncertainty, brier, atol=1e-12)
+    assert uncertainty[0] == pytest.approx(outcome.mean() * (1 - outcome.mean()))
+    honest = murphy_decomposition(forecast**2, outcome, resamples)
+    assert honest[0][0] < 0.001 < reliability[0] and honest[1][0] == pytest.approx(resolution[0])
 
 
 def test_a_constant_shift_is_found_at_its_size() -> None:

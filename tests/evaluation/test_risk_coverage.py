@@ -17,6 +17,18 @@ def test_a_reader_that_knows_all_misses_nothing_until_only_escalations_are_left(
     assert curve["risk"] == [0.0, 0.3]
 
 
+def test_the_excess_area_is_nothing_for_the_best_ordering_and_that_of_a_guess_is_known() -> None:
+    rng = np.random.default_rng(0)
+    outcome = np.arange(NUM) >= 700
+    best = risk_coverage(outcome + rng.random(NUM) / 2.0, outcome, RESAMPLES)
+    assert best["area"].value == pytest.approx(0.3 + 0.7 * np.log(0.7), abs=0.002)
+    assert best["excess_area"].value == pytest.approx(0.0, abs=0.002)
+    guess = risk_coverage(rng.random(NUM), outcome, RESAMPLES)
+    assert guess["area"].value == pytest.approx(0.3, abs=0.03), "the risk is the same wherever it stops"
+    assert guess["area"].low < guess["area"].value < guess["area"].high
+    assert guess["excess_area"].value > 0.2
+
+
 def test_at_full_coverage_the_risk_is_the_rate_of_escalation() -> None:
     rng = np.random.default_rng(0)
     outcome = rng.random(NUM) < 0.25

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -8,11 +10,14 @@ from promethios.data.example import Example
 from promethios.evaluation.text_quality import (
     ResponseJudge,
     ends_properly,
+    keeps_precedence,
+    linguistic_calibration,
     repeated_share,
     response_sample,
     text_measures,
     words,
 )
+from promethios.ontology.governance_ontology import load_ontology
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +43,31 @@ def test_a_response_for_another_decision_does_not_fit(
     judged = judge.judge(examples, wrong, [e.response for e in examples])
     assert text_measures(judged)["fits_decision"].value == 0.0
     assert any("names_a_person_to_ask" in item.failed_checks for item in judged)
+
+
+def test_words_that_follow_the_probability_are_calibrated(
+    judge: ResponseJudge, make_examples: Callable[[int, str], list[Example]]
+) -> None:
+    examples = make_examples(80, "test")
+    decisions, responses = [e.decision for e in examples], [e.response for e in examples]
+    risk = {"answer": 0.1, "caveat": 0.3, "clarify": 0.3, "escalate": 0.9}
+    honest = linguistic_calibration(judge.judge(examples, decisions, responses, [risk[name] for name in decisions]))
+    assert honest["expressed_confidence"] > 0.9 and honest["decision_f1"] == 1.0
+    bold = linguistic_calibration(judge.judge(examples, decisions, responses, [1 - risk[name] for name in decisions]))
+    assert bold["expressed_confidence"] < -0.9
+    untold = linguistic_calibration(judge.judge(examples, decisions, responses))
+    assert math.isnan(untold["expressed_confidence"])
+
+
+def test_the_norm_that_prevails_is_kept_in_the_response(make_examples: Callable[[int, str], list[Example]]) -> None:
+    ontology = load_ontology()
+    example = next(e for e in make_examples(80, "test") if e.decision == "escalate")
+    torn = replace(example, norms=("answer_the_question", "hand_over_when_unsure", "a_norm_of_somebody_else"))
+    assert keeps_precedence(torn, torn.response, ontology) is True
+    assert keeps_precedence(torn, "Here is what to do next: pay the bill.", ontology) is False
+    assert keeps_precedence(replace(torn, norms=("hand_over_when_unsure",)), torn.response, ontology) is None
+    unchecked = ("answer_the_question", "missing_telemetry_is_caution")
+    assert keeps_precedence(replace(torn, norms=unchecked), torn.response, ontology) is None
 
 
 @pytest.mark.parametrize(
