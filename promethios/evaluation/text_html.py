@@ -32,7 +32,7 @@ def responses(text: Mapping[str, Any]) -> tuple[str, ...]:
         f"fewer than {percent(text['leak_upper_bound'])} of all responses expose a raw metric.",
         table("By decision", heads, rows, numeric=range(1, len(heads))),
         "<p>Are the words as sure as the numbers? How sure a response sounds follows the probability of no escalation "
-        f"with a rank correlation (Spearman) of <strong>{number(linguistic['expressed_confidence'])}</strong>; the macro "
+        f"with a rank correlation of <strong>{number(linguistic['expressed_confidence'])}</strong>; the macro "
         f"F1 of the decisions recognised in the words is <strong>{number(linguistic['decision_f1'])}</strong>.</p>",
         f'<h3>Samples</h3><ul class="samples">{samples}</ul>',
     )
