@@ -6,10 +6,10 @@ accepted for what it holds.
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any, Final
 
+from promethios.checkpoint.manifest import sha256
 from promethios.errors import ModelFolderError
 from promethios.evaluation.calibration import calibration_sha256
 from promethios.evaluation.certificate import Certificate, certificate_sha256
@@ -53,9 +53,7 @@ def load_lineage(folder: Path, certificate: Certificate) -> dict[str, Any] | Non
 def file_hashes(folder: Path) -> dict[str, str]:
     """Return the SHA-256 of every file in a folder by its name, without the weights and the lineage itself."""
     without = {LINEAGE, *(path.name for path in weight_files(folder))}
-    return {
-        path.name: _sha256(path) for path in sorted(folder.iterdir()) if path.is_file() and path.name not in without
-    }
+    return {path.name: sha256(path) for path in sorted(folder.iterdir()) if path.is_file() and path.name not in without}
 
 
 def _check_files(folder: Path, hashes: Any) -> None:
@@ -64,7 +62,7 @@ def _check_files(folder: Path, hashes: Any) -> None:
         raise ModelFolderError(f"{folder / LINEAGE}: `files` must be an object; run `promethios export` again")
     for name, expected in hashes.items():
         path = folder / name
-        if not path.is_file() or _sha256(path) != expected:
+        if not path.is_file() or sha256(path) != expected:
             state = "not the one that was exported" if path.is_file() else "missing"
             raise ModelFolderError(
                 f"{path} is {state}; bring the exported file back, or run `promethios export` again, to a new folder"
@@ -75,7 +73,3 @@ def _check_files(folder: Path, hashes: Any) -> None:
         is_hidden = any(part.startswith(".") for part in name.parts)
         if path.suffix in _READ_BY_LOADERS and not is_hidden and str(name) not in known:
             raise ModelFolderError(f"{path} was not exported, and a loader might read it; remove it")
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -88,7 +88,7 @@ def test_files_that_are_no_object_are_refused(exported: Path) -> None:
 
 def test_the_weights_are_not_read_for_it(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own, read = certificate(exported), []
-    sha256 = lineages._sha256
-    monkeypatch.setattr(lineages, "_sha256", lambda path: read.append(path.name) or sha256(path))
+    sha256 = lineages.sha256
+    monkeypatch.setattr(lineages, "sha256", lambda path: read.append(path.name) or sha256(path))
     load_lineage(exported, own)
     assert sorted(read) == sorted([*PARTS, *LOADED])
