@@ -28,6 +28,7 @@ TRAIN = f"promethios/train:{TAG}"
 POSTGRESQL = "postgres:15"
 BUILDAH = ["buildah", f"--root={CACHE}/buildah", "--storage-driver=overlay"]
 LARGEST_LAYER_GB = 6
+REF_NAME = "org.opencontainers.image.ref.name"
 DEBIAN = ["python3.11", "python3-pip", "python3.11-venv", "ca-certificates"]
 
 
@@ -124,15 +125,17 @@ def _bud(name: str, recipe: Path, base: str, *options: str) -> None:
 
 
 def _built(name: str, recipe: Path, base: str, *options: str) -> Image:
-    """An image from its Dockerfile, with its layers as files."""
+    """An image from its Dockerfile, with its layers as files of an OCI layout, to which only new layers are written."""
     _bud(name, recipe, base, *options)
     folder = CACHE / "images" / name.replace("/", "-").partition(":")[0]
-    manifest_file = folder / "manifest.json"
     identity = _buildah("images", "--quiet", "--no-trunc", name).strip()
-    if not manifest_file.exists() or json.loads(manifest_file.read_text())["config"]["digest"] != identity:
-        folder.mkdir(parents=True, exist_ok=True)
-        _require_space()
-        _buildah("push", "--disable-compression", name, f"dir:{folder}")
+    if not (folder / "oci-layout").exists():
+        shutil.rmtree(folder, ignore_errors=True)  # of another form
+        folder.mkdir(parents=True)
+    elif (image := _image_in(folder, name)).manifest["config"]["digest"] == identity:
+        return image
+    _require_space()
+    _buildah("push", "--disable-compression", name, f"oci:{folder}:{TAG}")
     return _image_in(folder, name)
 
 
@@ -151,15 +154,18 @@ def _require_space() -> None:
 
 
 def _image_in(folder: Path, name: str) -> Image:
-    """What buildah pushed into a folder."""
-    manifest = json.loads((folder / "manifest.json").read_text())
+    """What buildah pushed last into a folder; layers of earlier builds go."""
+    index = json.loads((folder / "index.json").read_text())
+    [entry] = [each for each in index["manifests"] if each.get("annotations", {}).get(REF_NAME) == TAG]
+    store = folder / "blobs" / "sha256"
+    manifest_file = store / entry["digest"].removeprefix("sha256:")
+    manifest = json.loads(manifest_file.read_text())
     manifest.setdefault("mediaType", "application/vnd.oci.image.manifest.v1+json")
     parts = [manifest["config"], *manifest["layers"]]
-    blobs: dict[str, bytes | Path] = {part["digest"]: folder / part["digest"].removeprefix("sha256:") for part in parts}
-    wanted = {path.name for path in blobs.values() if isinstance(path, Path)}
-    for path in folder.iterdir():
-        if len(path.name) == 64 and path.name not in wanted:
-            path.unlink()  # a layer of an earlier build
+    blobs: dict[str, bytes | Path] = {part["digest"]: store / part["digest"].removeprefix("sha256:") for part in parts}
+    (folder / "index.json").write_text(json.dumps({**index, "manifests": [entry]}))
+    for path in set(store.iterdir()) - set(blobs.values()) - {manifest_file}:
+        path.unlink()
     repository = name if "/" in name else f"library/{name}"
     return Image(f"docker.io/{repository}", manifest, blobs)
 
