@@ -110,7 +110,8 @@ def test_what_the_builds_copy_is_in_the_context_and_no_more() -> None:
     lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     allowed = {line[1:] for line in lines if line.startswith("!")}
     assert "*" in lines
-    environments = ("serve-cuda.txt", "serve-cpu.txt")
+    script = (ROOT / "scripts" / "build-images.sh").read_text(encoding="utf-8")
+    environments = re.findall(r"REQUIREMENTS=(\S+\.txt)", script + RECIPES["engine"])
     copied = {
         source.replace("${REQUIREMENTS}", environment)
         for text in RECIPES.values()
