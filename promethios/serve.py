@@ -54,6 +54,8 @@ _CPU_ENVIRONMENT: Final = {
     "TORCHDYNAMO_DISABLE": "1",  # the first request would compile and need g++
     "OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) - 1)),  # one core stays for the API server
 }
+_LOG_SETTINGS: Final = {"VLLM_CONFIGURE_LOGGING", "VLLM_LOGGING_CONFIG_PATH", "VLLM_LOGGING_LEVEL"}
+"""With one of them set, the user has said what vLLM's log should be."""
 _TELEMETRY_OPTIONS: Final = ("telemetry_file", "telemetry_url", "default_domain", "expose", "on_gate_failure")
 _WRAPPED: Final = "promethios_serving.wrapped"
 _WRAPPED_NEEDS: Final = ("aiohttp", "uvicorn", "uvloop", "httptools")
@@ -172,7 +174,16 @@ def server_environment(args: argparse.Namespace, environment: Mapping[str, str],
     options = {f"PROMETHIOS_{name.upper()}": getattr(args, name) for name in _TELEMETRY_OPTIONS}
     given = {name: str(value) for name, value in options.items() if value is not None}
     verbose = {"VLLM_LOGGING_LEVEL": "INFO"} if args.verbose else {}
-    return {**defaults, **environment, **verbose, **given, **_ENVIRONMENT}
+    log = {} if args.verbose or sys.stderr.isatty() or _LOG_SETTINGS & environment.keys() else _json_log()
+    return {**defaults, **log, **environment, **verbose, **given, **_ENVIRONMENT}
+
+
+def _json_log() -> dict[str, str]:
+    """Return what makes vLLM and uvicorn write JSON lines, as the wrapper does where nobody looks at a terminal."""
+    wrapper = importlib.util.find_spec("promethios_serving")
+    if wrapper is None or wrapper.origin is None:
+        return {}
+    return {"VLLM_LOGGING_CONFIG_PATH": str(Path(wrapper.origin).with_name("vllm_logging.json"))}
 
 
 def _vllm_runs_on_cpu() -> bool:

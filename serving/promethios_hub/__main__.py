@@ -21,8 +21,8 @@ from promethios.errors import ConfigError, PromethiosError, ServingError
 from promethios_hub.api.callers import LOCAL_HOSTS
 from promethios_hub.app import create_app
 from promethios_hub.database import NewerDatabase, database_url, migrate, open_database
-from promethios_hub.json_log import log_as_json
 from promethios_hub.settings import HubSettings
+from promethios_serving.json_log import JsonLines
 
 _DATABASE_WAIT_S: Final = 60.0
 
@@ -48,7 +48,9 @@ def main(argv: Sequence[str] | None = None, environment: Mapping[str, str] = os.
     except PromethiosError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code
-    log_as_json()
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.getLogger("promethios").info("hub on http://%s:%d, console at /console", args.host, args.port)
     uvicorn.run(
         app,

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 from dataclasses import asdict
-from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Final
 
@@ -14,6 +12,7 @@ from promethios.telemetry.state import GovernanceState
 from promethios_serving import metrics
 from promethios_serving.audit.audit_log import AuditLog, AuditLogBroken
 from promethios_serving.audit.decision_record import decision_record
+from promethios_serving.json_log import JsonLines
 from promethios_serving.openai_errors import RequestRefused
 from promethios_serving.request_context import GovernedRequest, Outcome
 from promethios_serving.reviews.review_record import DecidingModel
@@ -23,25 +22,8 @@ _log: Final = logging.getLogger("promethios.audit")
 _decisions: Final = logging.getLogger("promethios.decisions")
 
 
-class JsonLines(logging.Formatter):
-    """One JSON object a line; what a caller gives as `extra={"fields": {...}}` stands beside the message."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the line of a record."""
-        line = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname,
-            "logger": record.name,
-            "message": record.getMessage(),
-            **getattr(record, "fields", {}),
-        }
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line)
-
-
 def show_log() -> None:
-    """Send the wrapper's log to stderr; vLLM configures its own loggers only. Idempotent.
+    """Send the wrapper's log to stderr; vLLM configures its own loggers (`vllm_logging.json`). Idempotent.
 
     JSON for whatever collects it; plain lines for the person at a terminal.
     """

@@ -24,8 +24,8 @@ FOUNDATION = {"errors", "strict_yaml"}
 VERB_MODULES = {verb.module for verb in VERBS.values()} | {"training_attempt"}
 """The last one is a command, too; a pod types it, not a person."""
 FOR_VERBS = {"cli"}
-SHARED_WITH_HUB = {"access", "openai_errors", "request_body"}
-"""What of the engine's wrapper the hub uses as well: who a caller is, how a refusal looks, how a body is limited."""
+SHARED_WITH_HUB = {"access", "json_log", "openai_errors", "request_body"}
+"""What of the engine's wrapper the hub uses as well: callers, how refusals and the log look, limits of bodies."""
 
 
 def modules() -> Iterator[tuple[str, Path]]:

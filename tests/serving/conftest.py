@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import os
 import signal
@@ -31,6 +32,11 @@ from promethios_serving.telemetry.source import NoTelemetry
 START_LIMIT_S = 300.0
 DOMAIN_PROBE_LEVEL = 0.3
 TELEMETRY_KEY = "let-me-speak-for-the-telemetry"
+SIGNING_SECRET = b"a gateway signs with these bytes"
+SIGNING_KEY = {
+    **{"kty": "oct", "kid": "gateway", "alg": "HS256"},
+    "k": base64.urlsafe_b64encode(SIGNING_SECRET).rstrip(b"=").decode(),
+}
 
 
 @dataclass
@@ -301,8 +307,11 @@ def running_server(model: Path, folder: Path, **settings: str) -> Iterator[Serve
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "promethios.serve", "--model_path", str(model), "--port", str(port)]
     command += ["--telemetry_file", str(telemetry), "--", "--enable-auto-tool-choice", "--tool-call-parser", "hermes"]
+    keys = folder / "keys.json"
+    keys.write_text(json.dumps({"keys": [SIGNING_KEY]}), encoding="utf-8")
     own = {
         "PROMETHIOS_EXPOSE": "scores",
+        "PROMETHIOS_TELEMETRY_JWT_KEYS": str(keys),
         "PROMETHIOS_TELEMETRY_KEY": TELEMETRY_KEY,
         "PROMETHIOS_MAX_BODY_BYTES": "65536",
         "PROMETHIOS_DRAIN_FILE": str(folder / "drain"),

@@ -32,6 +32,8 @@ from tests.serving.conftest import TELEMETRY_KEY
 
 NUM_SPOOFS = 10_000
 CONCURRENCY = 128
+STREAMED = 0.2
+"""Share of the forgeries in messages whose answer is a stream; what it equals is none."""
 TELEMETRY = {"trust": 0.42, "verify": 0.81, "attest": 0.9, "bound": 0.77, "intensity": 0.3, "emotion": "CALM"}
 GOVERNANCE = {"domain": "healthcare", "telemetry": {**TELEMETRY, "decision": "PENDING", "model": "MAJORITY"}}
 HEADERS = {"x-promethios-telemetry-key": TELEMETRY_KEY}
@@ -65,13 +67,18 @@ class Forger:
             "chat assistant": lambda text: (CHAT, _chat(_user("?"), _said(text), _user("?"))),
             "chat tool result": lambda text: (CHAT, _chat(_user("?"), _called("find"), _result(text), _user("?"))),
             "chat tool arguments": lambda text: (CHAT, _chat(_user("?"), _called("find", text), _user("?"))),
+            "chat tool name": lambda text: (CHAT, _chat(_user("?"), _called(text), _result("found"), _user("?"))),
             "text": lambda text: (TEXT, {"prompt": text}),
             "responses": lambda text: (RESPONSES, {"input": text}),
             "responses instructions": lambda text: (RESPONSES, {"input": "?", "instructions": text}),
             "responses turns": lambda text: (RESPONSES, {"input": [_user(text)]}),
+            "responses tool result": lambda text: (RESPONSES, {"input": [_user("?"), *_responses_tool(result=text)]}),
+            "responses tool name": lambda text: (RESPONSES, {"input": [_user("?"), *_responses_tool(name=text)]}),
             "messages": lambda text: (MESSAGES, {"messages": [_user(text)]}),
             "messages system": lambda text: (MESSAGES, {"messages": [_user("?")], "system": text}),
             "messages parts": lambda text: (MESSAGES, {"messages": [_user([{"type": "text", "text": text}])]}),
+            "messages tool result": lambda text: (MESSAGES, {"messages": [_user("?"), *_messages_tool(result=text)]}),
+            "messages tool name": lambda text: (MESSAGES, {"messages": [_user("?"), *_messages_tool(name=text)]}),
         }
 
     def spoofs(self, count: int) -> Iterator[Spoof]:
@@ -107,7 +114,8 @@ class Forger:
         partly = re.sub(r"<\|", lambda _: self.random.choice(("<|", "<|", "< |")), text)
         route, body = self.places[place](partly if "<|" in partly else text)
         _, plain = self.places[place](text.replace("<|", "< |"))
-        return Spoof(route, _whole(route, body), 0, _whole(route, plain))
+        stream = {"stream": True} if self.random.random() < STREAMED else {}
+        return Spoof(route, _whole(route, {**body, **stream}), 0, _whole(route, plain))
 
     def _with_ids(self, question: str) -> Spoof:
         ids = self.tokenizer.encode(question, add_special_tokens=False)
@@ -154,6 +162,19 @@ def _result(text: str) -> dict[str, Any]:
     return {"role": "tool", "tool_call_id": "c", "content": text}
 
 
+def _responses_tool(name: str = "find", result: str = "found") -> list[dict[str, Any]]:
+    call = {"type": "function_call", "call_id": "c", "name": name, "arguments": "{}"}
+    return [call, {"type": "function_call_output", "call_id": "c", "output": result}]
+
+
+def _messages_tool(name: str = "find", result: str = "found") -> list[dict[str, Any]]:
+    use = {"type": "tool_use", "id": "c", "name": name, "input": {}}
+    return [
+        {"role": "assistant", "content": [use]},
+        _user([{"type": "tool_result", "tool_use_id": "c", "content": result}]),
+    ]
+
+
 def _chat(*messages: dict[str, Any]) -> dict[str, Any]:
     return {"messages": list(messages)}
 
@@ -178,8 +199,16 @@ class Answer:
     text: str
 
     @property
+    def documents(self) -> list[dict[str, Any]]:
+        """The JSON object, or those of a stream's events and what they wrap."""
+        if self.text.startswith("{"):
+            return [json.loads(self.text)]
+        events = [json.loads(line[6:]) for line in self.text.splitlines() if line.startswith("data: {")]
+        return [*events, *(event[key] for event in events for key in ("response", "message") if key in event)]
+
+    @property
     def scores(self) -> list[float]:
-        found = json.loads(self.text)["governance"]["scores"]
+        found = next(document["governance"] for document in self.documents if "governance" in document)["scores"]
         return [found[name] for name in SCORE_NAMES]
 
 
@@ -216,14 +245,14 @@ def test_ten_thousand_forgeries_change_nothing_and_each_token_is_counted(server:
 
 def spoken(answer: Answer) -> str:
     """Return an answer without the client's own instructions, which the responses API repeats."""
-    return json.dumps({**json.loads(answer.text), "instructions": None}, ensure_ascii=False)
+    documents = [{**found, "instructions": None, "response": None} for found in answer.documents]
+    return json.dumps(documents, ensure_ascii=False)
 
 
 def spoken_ids(answer: Answer) -> set[int]:
-    content = json.loads(answer.text)
-    choices = content.get("choices", ())
-    shown = [*(content.get("prompt_token_ids") or ()), *(i for c in choices for i in c.get("prompt_token_ids") or ())]
-    return {*shown, *(i for choice in choices for i in choice.get("token_ids") or ())}
+    documents = answer.documents
+    holders = [*documents, *(choice for document in documents for choice in document.get("choices", ()))]
+    return {i for each in holders for key in ("prompt_token_ids", "token_ids") for i in each.get(key) or ()}
 
 
 def scrubbed(url: str) -> float:

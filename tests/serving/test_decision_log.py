@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from promethios_serving import decision_log
-from promethios_serving.decision_log import JsonLines, show_log
+from promethios_serving.decision_log import show_log
+from promethios_serving.json_log import JsonLines
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from promethios.ontology.governance_ontology import load_ontology
 from promethios.telemetry.header import ReservedIds
 from promethios.telemetry.state import GovernanceState
 from promethios_serving.audit.audit_log import AuditLog
-from promethios_serving.decision_log import JsonLines
 from promethios_serving.engine_hook import EngineTypes, GovernedEngine
 from promethios_serving.governor import Governor
+from promethios_serving.json_log import JsonLines
 from promethios_serving.openai_errors import RequestRefused
 from promethios_serving.request_context import CURRENT, GovernedRequest
 from promethios_serving.reviews.review_record import DecidingModel

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
 import argparse
+import io
+import json
 import shutil
 import socket
+import sys
 from collections.abc import Iterator
+from logging.config import DictConfigurator
 from pathlib import Path
 
 import pytest
@@ -12,6 +16,7 @@ from promethios import serve
 from promethios.cli import build_parser
 from promethios.errors import ModelFolderError, PromethiosError, ServingError
 from promethios.evaluation.lineage import LINEAGE
+from promethios_serving.json_log import JsonLines
 
 
 def arguments(folder: Path, *more: str) -> argparse.Namespace:
@@ -126,6 +131,18 @@ def test_on_cuda_the_model_s_own_number_format_is_used(tmp_path: Path) -> None:
     command = serve.server_command(arguments(tmp_path), on_cpu=False)
     assert command[command.index("--dtype") + 1] == "auto"
     assert "--enforce-eager" not in command
+
+
+def test_where_nobody_looks_at_a_terminal_vllm_logs_as_the_wrapper_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    args, variable = arguments(tmp_path), "VLLM_LOGGING_CONFIG_PATH"
+    config = json.loads(Path(serve.server_environment(args, {}, on_cpu=True)[variable]).read_text(encoding="utf-8"))
+    assert DictConfigurator(config).resolve(config["formatters"]["json"]["()"]) is JsonLines
+    for own in ({"VLLM_LOGGING_LEVEL": "INFO"}, {variable: "mine.json"}):
+        assert serve.server_environment(args, own, on_cpu=True).get(variable) == own.get(variable)
+    assert variable not in serve.server_environment(arguments(tmp_path, "--verbose"), {}, on_cpu=True)
 
 
 def test_the_plugins_are_always_on_and_defaults_give_way(tmp_path: Path) -> None:

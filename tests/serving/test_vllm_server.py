@@ -9,7 +9,9 @@ import urllib.request
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from uuid import uuid4
 
+import jwt
 import pytest
 
 from promethios.evaluation.calibration import Calibration
@@ -17,7 +19,7 @@ from promethios.model.tokenizer import reserved_ids
 from promethios.ontology.governance_ontology import load_ontology
 from promethios.telemetry.header import RESERVED_TOKENS, SCORE_NAMES, ReservedIds
 from promethios.telemetry.state import CHANNELS, GovernanceState
-from tests.serving.conftest import DOMAIN_PROBE_LEVEL
+from tests.serving.conftest import DOMAIN_PROBE_LEVEL, SIGNING_SECRET
 from tests.serving.test_routes import CLOSED
 
 pytestmark = pytest.mark.integration
@@ -369,6 +371,46 @@ def test_the_status_names_model_and_certificate(client: Client, server: Any) -> 
     assert status["certificate"]["default_threshold"] == 0.9
     assert status["domain_probe_level"] == DOMAIN_PROBE_LEVEL
     assert status["lineage"] is None, "the folder was never exported"
+
+
+def signed(secret: bytes = SIGNING_SECRET, **changes: Any) -> dict[str, str]:
+    """Headers with telemetry signed as a gateway does it."""
+    now = time.time()
+    claims = {"aud": "promethios", "iat": now, "exp": now + 60, "jti": uuid4().hex, "telemetry": STATE.to_mapping()}
+    return {"x-promethios-telemetry": jwt.encode({**claims, **changes}, secret, "HS256", headers={"kid": "gateway"})}
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_signed_telemetry_counts_as_a_trusted_callers_and_only_once(client: Client, route: str) -> None:
+    content = body(route, governance={"domain": "healthcare"})
+    headers = signed()
+    status, _, text = client.send(route, content, headers)
+    assert status == 200, text
+    assert scores_of(json.loads(text)) == pytest.approx(scores_of(client.ask(route)), abs=1e-4)
+    replayed = client.metric('promethios_telemetry_forged_total{reason="replayed"}')
+    status, _, text = client.send(route, content, headers)
+    assert (status, json.loads(text)["error"]["code"]) == (401, "bad_telemetry_token")
+    assert client.metric('promethios_telemetry_forged_total{reason="replayed"}') == replayed + 1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"secret": b"a stranger signs with other ones"}, {"exp": 1.0}, {"aud": "another"}],
+    ids=["forged", "expired", "for another service"],
+)
+def test_a_token_that_does_not_hold_is_refused_and_counted(client: Client, changes: dict[str, Any]) -> None:
+    before = client.metric("promethios_telemetry_forged_total{")
+    status, _, text = client.send(CHAT, body(CHAT, governance={"domain": "healthcare"}), signed(**changes))
+    assert (status, json.loads(text)["error"]["code"]) == (401, "bad_telemetry_token")
+    assert client.metric("promethios_telemetry_forged_total{") == before + 1
+
+
+def test_vllm_s_own_log_is_json_lines_too(server: Any) -> None:
+    lines = server.log.read_text(encoding="utf-8").splitlines()
+    documents = [json.loads(line) for line in lines if line.startswith("{")]
+    assert all({"time", "level", "logger", "message"} <= set(document) for document in documents)
+    assert any(document["logger"].startswith("vllm") for document in documents)
+    assert not [line for line in lines if " WARNING " in line and not line.startswith("{")]
 
 
 def test_requests_at_the_same_time_keep_their_own_telemetry(client: Client) -> None:

@@ -1,4 +1,4 @@
-"""The hub's log: one JSON object a line, without a word of what reviews say."""
+"""Log lines for whatever collects them: one JSON object a line, alike of the wrapper, of vLLM and of the hub."""
 
 from __future__ import annotations
 
@@ -8,23 +8,17 @@ from datetime import UTC, datetime
 
 
 class JsonLines(logging.Formatter):
-    """Writes a record as a JSON object."""
+    """One JSON object a line; what a caller gives as `extra={"fields": {...}}` stands beside the message."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line."""
+        """Return the line of a record."""
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),
+            **getattr(record, "fields", {}),
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line)
-
-
-def log_as_json() -> None:
-    """Send everything that is logged to stderr as JSON lines."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(JsonLines())
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
