@@ -399,13 +399,18 @@ def test_an_experiment_shares_requests_out_among_the_engine_and_the_same_engine_
         compared.helm("uninstall", compared.name, "--wait", "--timeout=240s")
 
 
-def test_an_upgrade_without_a_change_restarts_nothing_and_uninstall_leaves_nothing(release: Release) -> None:
-    def pods() -> set[str]:
-        return {pod["metadata"]["uid"] for part in ("engine", "hub", "postgresql") for pod in release.pods(part)}
+def test_an_upgrade_restarts_what_it_changes_and_uninstall_leaves_nothing(release: Release) -> None:
+    def pods() -> dict[str, set[str]]:
+        parts = ("engine", "hub", "postgresql")
+        return {part: {pod["metadata"]["uid"] for pod in release.pods(part)} for part in parts}
 
     before = pods()
     release.upgrade()
-    assert pods() == before
+    assert pods() == before, "nothing changed"
+    release.values["hub"]["retentionDays"] = 30
+    release.upgrade()
+    after = pods()
+    assert {part for part in after if after[part] != before[part]} == {"hub"}
     release.helm("uninstall", release.name, "--wait", "--timeout=240s")
     release.cluster.wait(
         lambda: not release.remains(), "everything is gone", explain=lambda: "\n".join(release.remains())
