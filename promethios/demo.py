@@ -47,9 +47,10 @@ STATES: Final[dict[str, dict[str, float | str]]] = {
 READY_SECONDS: Final = 600
 GATE_FAILED: Final = 1
 EXAMPLES: Final = 12_000
-EXAMPLES_WITHOUT_BF16: Final = 8_000
-"""Enough to see the loop work, in minutes: a CPU that cannot multiply in bf16 trains at a third of the speed. `make
-train-full` takes many more."""
+"""Enough to see the loop work, in minutes; `make train-full` takes many more."""
+EXAMPLES_ON_SLOW: Final = 6_000
+SLOW_CORES: Final = 2
+"""So few cores, and no instructions for bf16: training goes at a third of the speed."""
 EPOCHS: Final = 1
 """New examples teach more than old ones."""
 
@@ -67,8 +68,9 @@ def run(args: argparse.Namespace) -> int:
 
     started = time.monotonic()
     data = args.output_dir / "data"
-    num = str(EXAMPLES if computes_in_bf16() else EXAMPLES_WITHOUT_BF16)
-    _step("1/6 generate", ["promethios", "generate", "--output_dir", str(data), "--num_examples", num])
+    is_slow = len(os.sched_getaffinity(0)) <= SLOW_CORES and not computes_in_bf16()
+    num_examples = str(EXAMPLES_ON_SLOW if is_slow else EXAMPLES)
+    _step("1/6 generate", ["promethios", "generate", "--output_dir", str(data), "--num_examples", num_examples])
     model = args.output_dir / f"model-{_fingerprint(data, args.config)}"
     train = ["promethios", "train", "--config", args.config, "--data_dir", str(data), "--output_dir", str(model)]
     train += ["--set", f"training.epochs={EPOCHS}"]
