@@ -389,7 +389,7 @@ def test_signed_telemetry_counts_as_a_trusted_callers_and_only_once(client: Clie
     assert scores_of(json.loads(text)) == pytest.approx(scores_of(client.ask(route)), abs=1e-4)
     replayed = client.metric('promethios_telemetry_forged_total{reason="replayed"}')
     status, _, text = client.send(route, content, headers)
-    assert (status, json.loads(text)["error"]["code"]) == (401, "bad_telemetry_token")
+    assert (status, json.loads(text)["error"]["code"]) == (403, "bad_telemetry_token")
     assert client.metric('promethios_telemetry_forged_total{reason="replayed"}') == replayed + 1
 
 
