@@ -23,6 +23,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from importlib import resources
 from pathlib import Path
 from typing import Final
 
@@ -174,16 +175,10 @@ def server_environment(args: argparse.Namespace, environment: Mapping[str, str],
     options = {f"PROMETHIOS_{name.upper()}": getattr(args, name) for name in _TELEMETRY_OPTIONS}
     given = {name: str(value) for name, value in options.items() if value is not None}
     verbose = {"VLLM_LOGGING_LEVEL": "INFO"} if args.verbose else {}
-    log = {} if args.verbose or sys.stderr.isatty() or _LOG_SETTINGS & environment.keys() else _json_log()
-    return {**defaults, **log, **environment, **verbose, **given, **_ENVIRONMENT}
-
-
-def _json_log() -> dict[str, str]:
-    """Return what makes vLLM and uvicorn write JSON lines, as the wrapper does where nobody looks at a terminal."""
-    wrapper = importlib.util.find_spec("promethios_serving")
-    if wrapper is None or wrapper.origin is None:
-        return {}
-    return {"VLLM_LOGGING_CONFIG_PATH": str(Path(wrapper.origin).with_name("vllm_logging.json"))}
+    if not (args.verbose or sys.stderr.isatty() or _LOG_SETTINGS & environment.keys()):
+        # JSON lines of vLLM and uvicorn, too, as the wrapper writes them where nobody looks at a terminal.
+        defaults["VLLM_LOGGING_CONFIG_PATH"] = str(resources.files("promethios_serving") / "vllm_logging.json")
+    return {**defaults, **environment, **verbose, **given, **_ENVIRONMENT}
 
 
 def _vllm_runs_on_cpu() -> bool:

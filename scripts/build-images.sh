@@ -2,11 +2,11 @@
 # Build the images with docker, podman or buildah, whichever works here. What follows on the command line goes to the
 # build, for example --build-arg BASE=my.registry/python:3.11-slim.
 #
-#   IMAGES     some of: train engine engine-cpu engine-wrapped hub     all
-#   REGISTRY   put before the name, for example ghcr.io/me      none
-#   TAG        tag                                              the version of promethios
-#   PUSH       1: push as well                                  0
-#   BUILDER    docker, podman or buildah                        the first that works
+#   IMAGES     some of: train engine engine-cpu engine-wrapped hub      all
+#   REGISTRY   put before the name, for example ghcr.io/me              none
+#   TAG        tag                                                      the version of promethios
+#   PUSH       1: push as well                                          0
+#   BUILDER    docker, podman or buildah                                the first that works
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

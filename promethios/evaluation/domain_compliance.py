@@ -89,14 +89,12 @@ def domain_results(
     """
     names = np.asarray(domains)
     present = [domain for domain in ontology.domains.values() if domain.name in set(domains)]
+    of_domain = [names == domain.name for domain in present]
     right, rival_right = escalates == outcome, rival == outcome
-    p_values = [
-        mcnemar(right[members], rival_right[members]).p_value for members in (names == each.name for each in present)
-    ]
+    p_values = [mcnemar(right[members], rival_right[members]).p_value for members in of_domain]
     q_values = stats.false_discovery_control(p_values, method="bh")
     results = []
-    for domain, p_value, q_value in zip(present, p_values, q_values, strict=True):
-        members = names == domain.name
+    for domain, members, p_value, q_value in zip(present, of_domain, p_values, q_values, strict=True):
         answered = members & ~escalates
         num_right = int((answered & ~outcome).sum())
         results.append(

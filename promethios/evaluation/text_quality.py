@@ -168,8 +168,7 @@ class ResponseJudge:
 def keeps_precedence(example: Example, response: str, ontology: Ontology) -> bool | None:
     """Tell whether a response keeps the norms that prevail; None where none is in conflict or none can be checked."""
     known = [norm for norm in example.norms if norm in ontology.norms]
-    prevailing = dict.fromkeys(first for first, _ in ontology.conflicts(known))
-    checks = {ontology.checks[name] for norm in prevailing for name in norm.checks}
+    checks = {ontology.checks[name] for prevailing, _ in ontology.conflicts(known) for name in prevailing.checks}
     passes = [check.passes(response) for check in checks if check.applies_to(example.decision or "")]
     return all(passes) if passes else None
 

@@ -378,7 +378,7 @@ def test_an_experiment_shares_requests_out_among_the_engine_and_the_same_engine_
     metadata = {"name": "experiment", "namespace": release.namespace}
     data = {"experiment.yaml": experiment}
     release.cluster.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data})
-    compared = Release(release.cluster, release.namespace, name="compared", keys=release.keys)
+    compared = Release(release.cluster, release.namespace, name="compared")
     compared.install_wrapped(release, "experiment")
     try:
         compared.rolled_out("deployment/compared-promethios-engine")

@@ -64,3 +64,8 @@ http://{{ include "promethios.fullname" . }}-hub:8080
 {{ .Values.hub.url }}
 {{- end -}}
 {{- end -}}
+
+{{/* The model that a request names */}}
+{{- define "promethios.askedModel" -}}
+{{ default .Values.engine.servedModelName .Values.engine.upstream.model }}
+{{- end -}}

@@ -88,7 +88,8 @@ class ExperimentRouting:
         is_full = len(self._shadows) >= MAX_SHADOWS
         metrics.SHADOW_REQUESTS.labels(arm=trial.arm.name, result="dropped" if is_full else "started").inc()
         if not is_full:
-            _keep(self._shadows, asyncio.create_task(self._shadow(trial, scope, raw)))
+            name = f"the shadow arm {trial.arm.name}"
+            _keep(self._shadows, asyncio.create_task(self._shadow(trial, scope, raw), name=name))
 
     async def _shadow(self, trial: Trial, scope: Scope, raw: bytes) -> None:
         request = CURRENT.get()
@@ -104,16 +105,19 @@ class ExperimentRouting:
             counted=False,
         )
         CURRENT.set(repeated)
-        try:
-            await self._run(trial, scope, raw, _never, None)
-        except Exception:  # noqa: BLE001  a defect in the background must show, and must not end the server
-            _log.exception("the shadow arm %s failed", trial.arm.name)
+        await self._run(trial, scope, raw, _never, None)
 
 
 def _keep(tasks: set[asyncio.Task[None]], task: asyncio.Task[None]) -> None:
-    """Hold on to a task while it runs; the event loop alone might let go of it."""
+    """Hold on to a task while it runs, which the event loop alone might let go of; a defect in it shows in the log."""
     tasks.add(task)
-    task.add_done_callback(tasks.discard)
+    task.add_done_callback(partial(_ended, tasks))
+
+
+def _ended(tasks: set[asyncio.Task[None]], task: asyncio.Task[None]) -> None:
+    tasks.discard(task)
+    if not task.cancelled() and (defect := task.exception()) is not None:
+        _log.error("%s failed", task.get_name(), exc_info=defect)
 
 
 async def _native_answer(upstream: Upstream, raw: bytes, send: Send) -> None:

@@ -28,7 +28,6 @@ TRAIN = f"promethios/train:{TAG}"
 POSTGRESQL = "postgres:15"
 BUILDAH = ["buildah", f"--root={CACHE}/buildah", "--storage-driver=overlay"]
 LARGEST_LAYER_GB = 6
-REF_NAME = "org.opencontainers.image.ref.name"
 DEBIAN = ["python3.11", "python3-pip", "python3.11-venv", "ca-certificates"]
 
 
@@ -129,8 +128,8 @@ def _built(name: str, recipe: Path, base: str, *options: str) -> Image:
     _bud(name, recipe, base, *options)
     folder = CACHE / "images" / name.replace("/", "-").partition(":")[0]
     identity = _buildah("images", "--quiet", "--no-trunc", name).strip()
-    if not (folder / "oci-layout").exists():
-        shutil.rmtree(folder, ignore_errors=True)  # of another form
+    if not (folder / "index.json").exists():
+        shutil.rmtree(folder, ignore_errors=True)  # of another form, or half pushed
         folder.mkdir(parents=True)
     elif (image := _image_in(folder, name)).manifest["config"]["digest"] == identity:
         return image
@@ -156,7 +155,7 @@ def _require_space() -> None:
 def _image_in(folder: Path, name: str) -> Image:
     """What buildah pushed last into a folder; layers of earlier builds go."""
     index = json.loads((folder / "index.json").read_text())
-    [entry] = [each for each in index["manifests"] if each.get("annotations", {}).get(REF_NAME) == TAG]
+    entry = index["manifests"][-1]
     store = folder / "blobs" / "sha256"
     manifest_file = store / entry["digest"].removeprefix("sha256:")
     manifest = json.loads(manifest_file.read_text())

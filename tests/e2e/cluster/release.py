@@ -123,6 +123,7 @@ class Release:
     def install_wrapped(self, like: Release, experiment: str) -> None:
         """A wrapped engine with a ConfigMap's experiment and the hub of another release; waits for nothing."""
         secret = {"name": "promethios", "key": "infer-key"}
+        self.keys = like.keys
         self.values = {
             **{key: like.values[key] for key in ("access", "service")},
             "engine": {
