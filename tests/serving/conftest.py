@@ -317,7 +317,9 @@ def running_server(model: Path, folder: Path, **settings: str) -> Iterator[Serve
         "PROMETHIOS_DRAIN_FILE": str(folder / "drain"),
         "PROMETHIOS_TELEMETRY_INTERVAL_S": "0.2",
     }
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", **own, **settings}
+    # Importing trl, as another test of this process may have done, sets the level of vLLM's log.
+    inherited = {name: value for name, value in os.environ.items() if name != "VLLM_LOGGING_LEVEL"}
+    environment = {**inherited, "OMP_NUM_THREADS": "1", **own, **settings}
     with log.open("wb") as output:
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=output, start_new_session=True)
     try:
