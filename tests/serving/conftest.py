@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import os
 import signal
@@ -28,15 +27,11 @@ from promethios.ontology.governance_ontology import load_ontology
 from promethios.telemetry.header import SCORE_NAMES, ReservedIds
 from promethios_serving.governor import Governor
 from promethios_serving.telemetry.source import NoTelemetry
+from tests.serving.signed_tokens import GATEWAY_KEY, write_keys
 
 START_LIMIT_S = 300.0
 DOMAIN_PROBE_LEVEL = 0.3
 TELEMETRY_KEY = "let-me-speak-for-the-telemetry"
-SIGNING_SECRET = b"a gateway signs with these bytes"
-SIGNING_KEY = {
-    **{"kty": "oct", "kid": "gateway", "alg": "HS256"},
-    "k": base64.urlsafe_b64encode(SIGNING_SECRET).rstrip(b"=").decode(),
-}
 
 
 @dataclass
@@ -307,8 +302,7 @@ def running_server(model: Path, folder: Path, **settings: str) -> Iterator[Serve
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "promethios.serve", "--model_path", str(model), "--port", str(port)]
     command += ["--telemetry_file", str(telemetry), "--", "--enable-auto-tool-choice", "--tool-call-parser", "hermes"]
-    keys = folder / "keys.json"
-    keys.write_text(json.dumps({"keys": [SIGNING_KEY]}), encoding="utf-8")
+    keys = write_keys(folder / "keys.json", [GATEWAY_KEY])
     own = {
         "PROMETHIOS_EXPOSE": "scores",
         "PROMETHIOS_TELEMETRY_JWT_KEYS": str(keys),

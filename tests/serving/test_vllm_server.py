@@ -9,9 +9,7 @@ import urllib.request
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-from uuid import uuid4
 
-import jwt
 import pytest
 
 from promethios.evaluation.calibration import Calibration
@@ -19,7 +17,8 @@ from promethios.model.tokenizer import reserved_ids
 from promethios.ontology.governance_ontology import load_ontology
 from promethios.telemetry.header import RESERVED_TOKENS, SCORE_NAMES, ReservedIds
 from promethios.telemetry.state import CHANNELS, GovernanceState
-from tests.serving.conftest import DOMAIN_PROBE_LEVEL, SIGNING_SECRET
+from tests.serving.conftest import DOMAIN_PROBE_LEVEL
+from tests.serving.signed_tokens import signed
 from tests.serving.test_routes import CLOSED
 
 pytestmark = pytest.mark.integration
@@ -373,17 +372,10 @@ def test_the_status_names_model_and_certificate(client: Client, server: Any) -> 
     assert status["lineage"] is None, "the folder was never exported"
 
 
-def signed(secret: bytes = SIGNING_SECRET, **changes: Any) -> dict[str, str]:
-    """Headers with telemetry signed as a gateway does it."""
-    now = time.time()
-    claims = {"aud": "promethios", "iat": now, "exp": now + 60, "jti": uuid4().hex, "telemetry": STATE.to_mapping()}
-    return {"x-promethios-telemetry": jwt.encode({**claims, **changes}, secret, "HS256", headers={"kid": "gateway"})}
-
-
 @pytest.mark.parametrize("route", ROUTES)
 def test_signed_telemetry_counts_as_a_trusted_callers_and_only_once(client: Client, route: str) -> None:
     content = body(route, governance={"domain": "healthcare"})
-    headers = signed()
+    headers = signed(telemetry=STATE.to_mapping(), exp=time.time() + 60)
     status, _, text = client.send(route, content, headers)
     assert status == 200, text
     assert scores_of(json.loads(text)) == pytest.approx(scores_of(client.ask(route)), abs=1e-4)

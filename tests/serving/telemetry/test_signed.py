@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +20,7 @@ from promethios_serving.openai_errors import RequestRefused
 from promethios_serving.telemetry import signed
 from promethios_serving.telemetry.signed import SignedTelemetry
 from promethios_serving.telemetry.subject import EVERYBODY, Subject
+from tests.serving.signed_tokens import claims, jwk, write_keys
 
 SECRET = bytes(range(32))
 ED = ed25519.Ed25519PrivateKey.from_private_bytes(bytes(32))
@@ -34,25 +34,12 @@ def b64(raw: bytes) -> str:
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
-def jwk(kid: str, public: Any) -> dict[str, Any]:
-    algorithm, _ = ALGORITHMS[kid]
-    plain = jwt.get_algorithm_by_name(algorithm).to_jwk(public)
-    return {**json.loads(plain), "kid": kid, "alg": algorithm}
-
-
 KEYS = [
-    {"kty": "oct", "kid": "hmac", "alg": "HS256", "k": b64(SECRET)},
-    jwk("ed", ED.public_key()),
-    jwk("rsa", RSA.public_key()),
-    jwk("ec", EC.public_key()),
+    jwk("hmac", "HS256", SECRET),
+    jwk("ed", "EdDSA", ED.public_key()),
+    jwk("rsa", "RS256", RSA.public_key()),
+    jwk("ec", "ES256", EC.public_key()),
 ]
-
-
-def write_keys(path: Path, keys: Any) -> Path:
-    new = path.with_suffix(".new")
-    new.write_text(json.dumps({"keys": keys}), encoding="utf-8")
-    new.replace(path)
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -63,12 +50,6 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def telemetry(path: Path) -> SignedTelemetry:
     return SignedTelemetry(path)
-
-
-def claims(**changes: Any) -> dict[str, Any]:
-    now = time.time()
-    plain = {"aud": "promethios", "iat": now, "exp": now + 30, "jti": os.urandom(8).hex(), "telemetry": {"trust": 0.3}}
-    return {name: value for name, value in {**plain, **changes}.items() if value is not ...}
 
 
 def token(kid: str = "ed", header: Any = None, **changes: Any) -> str:
@@ -93,7 +74,7 @@ def refusal(telemetry: SignedTelemetry, text: str, reason: str, status: int = 40
 def test_a_token_signed_with_any_of_the_keys_is_taken(telemetry: SignedTelemetry, kid: str) -> None:
     said = telemetry.verified(token(kid))
     assert said.state.trust is not None
-    assert said.state.trust.value == 0.3
+    assert said.state.trust.value == 0.9
     assert said.subject == EVERYBODY
 
 

@@ -4,39 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import httpx
-import jwt
 import openai
 import pytest
 from prometheus_client import REGISTRY
 
+from tests.serving.signed_tokens import GATEWAY_KEY, signed, write_keys
 from tests.serving.wrapped.servers import Exchange, MockUpstream, chat, completion, event
 
 Wrapped = Callable[..., Any]
 ROUTE = "/v1/chat/completions"
-SECRET = "a secret that is long enough for HMAC-SHA-256"
 VERDICT = completion(json.dumps({"decision": "answer", "escalation_probability": 0.0}))
 
 
 @pytest.fixture
 def keys(tmp_path: Path) -> Path:
-    key = json.loads(jwt.get_algorithm_by_name("HS256").to_jwk(SECRET.encode()))
-    path = tmp_path / "keys.json"
-    path.write_text(json.dumps({"keys": [{**key, "kid": "gateway", "alg": "HS256"}]}), encoding="utf-8")
-    return path
-
-
-def token(secret: str = SECRET, **changes: Any) -> dict[str, str]:
-    now = time.time()
-    telemetry = dict.fromkeys(("trust", "verify", "attest", "bound"), 0.9)
-    claims = {"aud": "promethios", "iat": now, "exp": now + 30, "jti": uuid4().hex, "telemetry": telemetry}
-    return {"x-promethios-telemetry": jwt.encode({**claims, **changes}, secret, "HS256", headers={"kid": "gateway"})}
+    return write_keys(tmp_path / "keys.json", [GATEWAY_KEY])
 
 
 def ask(client: httpx.Client, headers: dict[str, str], **more: Any) -> tuple[int, str | None]:
@@ -62,17 +49,17 @@ def failing_first(upstream: MockUpstream) -> None:
 
 def test_a_token_answers_once_and_a_forged_one_never(wrapped: Wrapped, keys: Path, upstream: MockUpstream) -> None:
     with wrapped(telemetry_jwt_keys=keys) as client:
-        headers = token()
+        headers = signed()
         assert ask(client, headers) == (200, None)
         assert ask(client, headers) == (403, "bad_telemetry_token")
-        assert ask(client, token("another secret that is long enough, too")) == (401, "bad_telemetry_token")
+        assert ask(client, signed(b"another secret that is long enough, too")) == (401, "bad_telemetry_token")
     assert len(upstream.exchanges) == 1
 
 
 def test_a_request_that_is_told_to_try_again_can(wrapped: Wrapped, keys: Path, upstream: MockUpstream) -> None:
     failing_first(upstream)
     with wrapped(telemetry_jwt_keys=keys, self_check=True) as client:
-        headers, before = token(), alarms()
+        headers, before = signed(), alarms()
         assert ask(client, headers) == (503, "gate_failed")
         assert ask(client, headers) == (200, None)
         assert alarms() == before
@@ -85,7 +72,7 @@ def test_openai_python_tries_again_by_itself_and_gets_its_answer(
     failing_first(upstream)
     with wrapped(telemetry_jwt_keys=keys, self_check=True) as client:
         library = openai.OpenAI(base_url=f"{client.base_url}/v1", api_key="x", max_retries=1)
-        assert library.chat.completions.create(**chat(), extra_headers=token()).choices
+        assert library.chat.completions.create(**chat(), extra_headers=signed()).choices
 
 
 def test_an_answer_that_was_not_decided_in_time_gives_its_token_back(
@@ -97,7 +84,7 @@ def test_an_answer_that_was_not_decided_in_time_gives_its_token_back(
 
     upstream.reply = slow
     with wrapped(telemetry_jwt_keys=keys, self_check=True, request_timeout_s=0.5) as client:
-        headers = token()
+        headers = signed()
         assert ask(client, headers) == (504, "request_timeout")
         assert ask(client, headers) == (200, None)
 
@@ -113,7 +100,7 @@ def test_a_decision_that_cannot_be_recorded_uses_no_token_up(
         raise AuditLogBroken("the disk is full")
 
     with wrapped(telemetry_jwt_keys=keys, audit_log=tmp_path / "audit.jsonl") as client:
-        headers = token()
+        headers = signed()
         monkeypatch.setattr(AuditLog, "append", broken)
         assert ask(client, headers) == (503, "audit_unavailable")
         monkeypatch.setattr(AuditLog, "append", append)
@@ -132,7 +119,7 @@ def test_what_fails_after_the_decision_has_used_its_token_up(
 
     upstream.reply = cut
     with wrapped(telemetry_jwt_keys=keys) as client:
-        headers = token()
+        headers = signed()
         assert ask(client, headers, stream=stream)[0] == (200 if stream else 502)
         assert ask(client, headers) == (403, "bad_telemetry_token")
 
@@ -143,7 +130,7 @@ def test_a_native_arm_decides_and_so_uses_the_token_up(wrapped: Wrapped, keys: P
     experiment.write_text(f"name: native_only\narms:\n  {arm}\n", encoding="utf-8")
     failing_first(upstream)
     with wrapped(telemetry_jwt_keys=keys, upstream_url=None, experiment_file=experiment) as client:
-        headers = token()
+        headers = signed()
         assert ask(client, headers) == (502, "upstream_error")
         assert ask(client, headers) == (200, None)
         assert ask(client, headers) == (403, "bad_telemetry_token")
