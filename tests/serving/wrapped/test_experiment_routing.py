@@ -15,6 +15,7 @@ import pytest
 from promethios_serving.settings import Settings
 from promethios_serving.wrapped.app import WrappedServer
 from promethios_serving.wrapped.experiment import Experiment, assign, read_experiment, unit_of
+from promethios_serving.wrapped.experiment_routing import ExperimentRouting
 from tests.serving.wrapped.servers import (
     DONE,
     Exchange,
@@ -248,6 +249,27 @@ def test_a_shadow_that_fails_is_no_failure_of_the_server(
             assert client.post(ROUTE, json=asked("s1")).status_code == 200
             assert time.monotonic() < deadline
         assert failures(client.get("/metrics").text) == before
+
+
+def test_a_defect_in_a_shadow_is_logged_with_its_arm_and_harms_no_answer(
+    running: Start,
+    upstream: MockUpstream,
+    other_upstream: MockUpstream,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def defective(*_: Any) -> None:
+        raise KeyError("a defect of ours")
+
+    monkeypatch.setattr(ExperimentRouting, "_shadow", defective)
+    with running(
+        f"a: {{weight: 1, upstream: '{upstream.url}'}}", f"c: {{shadow: true, upstream: '{other_upstream.url}'}}"
+    ) as client:
+        assert client.post(ROUTE, json=asked("s1")).status_code == 200
+        deadline = time.monotonic() + 10
+        while "the shadow arm c failed" not in caplog.messages:
+            assert time.monotonic() < deadline
+    assert "a defect of ours" in caplog.text
 
 
 def failures(metrics: str) -> list[str]:
