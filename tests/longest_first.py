@@ -11,6 +11,7 @@ WITH_VLLM: Final = (
     "tests/serving/test_attacks.py",
     "tests/serving/test_vllm_server.py",
     "tests/serving/test_openai_surface.py",
+    "tests/serving/test_openapi_document.py",
     "tests/serving/wrapped/test_over_vllm.py",
 )
 """They ask the same server, which takes 36 s of CPU time to start: one worker runs them all."""

@@ -102,7 +102,10 @@ def _not_json(message: str) -> RequestRefused:
 
 
 def _refuse_ungovernable(body: dict[str, Any]) -> None:
-    """Refuse what one decision cannot cover: a request is one prompt, answered while the client waits."""
+    """Refuse what one decision cannot cover, and what vLLM cannot read.
+
+    A request is one prompt, answered while the client waits.
+    """
     if body.get("use_beam_search"):
         raise _unsupported("use_beam_search", "beam search is not supported; use n or sampling")
     if body.get("background"):
@@ -112,6 +115,10 @@ def _refuse_ungovernable(body: dict[str, Any]) -> None:
         raise _unsupported(
             "prompt", f"{len(prompt)} prompts in one request; each needs its own decision, send them apart"
         )
+    items = body.get("input")
+    for number, item in enumerate(items if isinstance(items, list) else ()):
+        if isinstance(item, dict) and item.get("content") == []:  # vLLM reads its first part, and fails
+            raise _unsupported("input", f"input[{number}].content is empty; leave the item out or give it a text")
 
 
 def _unsupported(param: str, message: str) -> RequestRefused:

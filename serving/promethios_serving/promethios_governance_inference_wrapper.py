@@ -25,6 +25,7 @@ import os
 import time
 from argparse import Namespace
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ from promethios_serving.governed_requests import GovernedRequests
 from promethios_serving.governor import Governor
 from promethios_serving.header_limits import LimitHeaders
 from promethios_serving.in_flight import InFlight
+from promethios_serving.openapi_document import governed_document
 from promethios_serving.request_body import BodyLimit
 from promethios_serving.request_context import CURRENT, GovernedRequest
 from promethios_serving.request_id import RequestId
@@ -87,6 +89,8 @@ class InferenceWrapper:
         show_log()
         settings = Settings.from_environment(os.environ)
         app.add_api_route("/v1/governance", governance_status, methods=["GET"])
+        of_vllm = app.openapi
+        app.openapi = cache(lambda: governed_document(of_vllm()))  # type: ignore[method-assign]
         # The last one added is the outermost.
         app.add_middleware(GovernanceResponse, expose=settings.expose)
         app.add_middleware(Quotas)

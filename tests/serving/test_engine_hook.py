@@ -37,7 +37,7 @@ class Disconnected(Exception):
 
 def sampling(**changes: Any) -> SimpleNamespace:
     defaults = dict.fromkeys(("logit_bias", "allowed_token_ids", "logprob_token_ids", "prompt_logprob_token_ids"))
-    numbers = {"logprobs": None, "prompt_logprobs": None, "repetition_penalty": 1.0, "max_tokens": 16}
+    numbers = {"logprobs": None, "prompt_logprobs": None, "repetition_penalty": 1.0, "max_tokens": 16, "top_k": 0}
     return SimpleNamespace(**{**defaults, **numbers, **changes})
 
 
@@ -162,6 +162,7 @@ def test_a_prompt_that_is_not_token_ids_is_refused(engine: Any, governor: Govern
         ({"prompt_logprobs": -1}, "logprobs"),
         ({"repetition_penalty": 0.01}, "repetition_penalty"),
         ({"repetition_penalty": 50.0}, "repetition_penalty"),
+        ({"top_k": 2**64}, "top_k"),
     ],
 )
 def test_sampling_that_could_reach_reserved_ids_is_refused(

@@ -107,6 +107,7 @@ def test_a_route_that_is_not_governed_gets_no_context(call: Call, upstream: Upst
         ({"background": True}, 400, "unsupported", "background"),
         ({"prompt": ["a", "b"]}, 400, "unsupported", "2 prompts"),
         ({"prompt": [[1], [2]]}, 400, "unsupported", "2 prompts"),
+        ({"input": ["a", {"role": "assistant", "content": []}]}, 400, "unsupported", "input[1].content is empty"),
     ],
 )
 def test_a_malformed_request_is_refused_and_counted(

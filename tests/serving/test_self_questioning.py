@@ -82,6 +82,7 @@ def asked(governor: Governor, uncertainties: list[float], *, rounds: int = 2, ro
         logprobs=None,
         prompt_logprobs=None,
         repetition_penalty=1.0,
+        top_k=0,
         max_tokens=4,
     )
 

@@ -1,0 +1,165 @@
+"""The OpenAPI document of a governed server (`/openapi.json`, `/docs`): vLLM's own, told as it is behind the wrapper.
+
+Closed routes are left out; governed ones have the `governance` field, its headers and the refusals. OpenAPI 3.1.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from http import HTTPStatus
+from typing import Any, Final
+
+from promethios import __version__
+from promethios.ontology.governance_ontology import load_ontology
+from promethios.telemetry.header import DECISIONS, SCORE_NAMES
+from promethios.telemetry.state import CHANNELS, Channel
+from promethios_serving import governance_input, request_id
+from promethios_serving.route_allowlist import GOVERNED_ROUTES, is_open
+from promethios_serving.telemetry.subject import MAX_NAME
+
+Schema = dict[str, Any]
+
+_REFUSED: Final = (400, 401, 403, 404, 408, 413, 429, 431, 500, 501, 503, 504)
+_REFUSED_GET: Final = (401, 403, 404, 431, 503)
+_ANYTHING_BUT_ANSWERS: Final = 400
+_INPUT, _OUTPUT, _ERROR = "GovernanceInput", "Governance", "Refusal"
+_KEY: Final = "ApiKey"
+_HEADERS: Final = {
+    governance_input.AGENT_HEADER: "The same as `governance.subject.agent`.",
+    governance_input.SESSION_HEADER: "The same as `governance.subject.session`.",
+    governance_input.TOKEN_HEADER: "Telemetry for this request as a JWT, signed by a trusted caller.",
+    governance_input.KEY_HEADER: "Without an access file: shows that the caller may speak for the telemetry.",
+    request_id.HEADER: "Name of the request, in reply, logs and review; a new one where there is none.",
+}
+
+
+def governed_document(document: dict[str, Any]) -> dict[str, Any]:
+    """Return the document of the governed server. document: of vLLM's application with the wrapper's routes."""
+    document = deepcopy(document)
+    paths: dict[str, dict[str, Any]] = {}
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            if is_open(method.upper(), path):
+                paths.setdefault(path, {})[method] = _refusing(operation, get=method == "get")
+    components = document.setdefault("components", {})
+    components["schemas"] = {**components.get("schemas", {}), **_schemas()}
+    components["securitySchemes"] = {_KEY: {"type": "http", "scheme": "bearer"}}
+    for path in GOVERNED_ROUTES & paths.keys():
+        _govern(paths[path]["post"], components["schemas"])
+    title = "Promethios: a governed OpenAI-compatible server"
+    return {**document, "info": {"title": title, "version": __version__}, "paths": paths}
+
+
+def _refusing(operation: dict[str, Any], *, get: bool) -> dict[str, Any]:
+    """Return an operation with the refusals that it may meet, all of one shape; a server may ask for a key."""
+    answers = {status: reply for status, reply in operation["responses"].items() if int(status) < _ANYTHING_BUT_ANSWERS}
+    content = {"application/json": {"schema": _ref(_ERROR)}}
+    refusals = {
+        str(status): {"description": HTTPStatus(status).phrase, "content": content}
+        for status in (_REFUSED_GET if get else _REFUSED)
+    }
+    return {**operation, "responses": {**answers, **refusals}, "security": [{}, {_KEY: []}]}
+
+
+def _govern(operation: dict[str, Any], schemas: dict[str, Schema]) -> None:
+    """Add to a governed operation, and to the schema of its body, what governance takes and gives."""
+    asked = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+    schemas[asked]["properties"]["governance"] = _ref(_INPUT)
+    domain = {"enum": list(load_ontology().domains)}
+    operation["parameters"] = [
+        _header(governance_input.DOMAIN_HEADER, "The same as `governance.domain`.", domain),
+        *(_header(name, said, {"type": "string"}) for name, said in _HEADERS.items()),
+    ]
+    answer = operation["responses"]["200"]
+    answer["content"]["application/json"]["schema"] = {
+        "type": "object",
+        "properties": {"governance": _ref(_OUTPUT)},
+        "description": "The interface's own answer, and the decision that it was given under.",
+    }
+    answer["headers"] = {
+        "x-promethios-decision": {"schema": {"enum": list(DECISIONS)}},
+        "x-promethios-decision-id": {"schema": {"type": "string"}},
+        request_id.HEADER: {"schema": {"type": "string"}},
+    }
+
+
+def _header(name: str, description: str, schema: Schema) -> dict[str, Any]:
+    return {"name": name, "in": "header", "required": False, "description": description, "schema": schema}
+
+
+def _schemas() -> dict[str, Schema]:
+    domains = list(load_ontology().domains)
+    name = {"type": ["string", "null"], "minLength": 1, "maxLength": MAX_NAME}
+    share = {"type": "number", "minimum": 0, "maximum": 1}
+    return {
+        _INPUT: _or_null(
+            _object(
+                domain={"enum": [*domains, None], "description": "Domain of the request."},
+                subject=_or_null(_object(agent=name, session=name)),
+                telemetry={
+                    "anyOf": [
+                        _object(**{channel.name: _reading(channel) for channel in CHANNELS}),
+                        {"type": "string", "description": "<gov:...> tags", "examples": ["<gov:trust=0.3>"]},
+                        {"type": "null"},
+                    ],
+                    "description": "Telemetry of this request; needs a caller that may speak for it.",
+                },
+            )
+        ),
+        _OUTPUT: {
+            **_object(
+                id={"type": "string"},
+                decision={"enum": list(DECISIONS)},
+                review_id={"type": ["string", "null"], "description": "Review that was opened for it at the hub."},
+                certified={"const": False, "description": "There when no certificate covers the decision."},
+                self_questions={"type": "integer", "minimum": 1},
+                probability={**_or_null(share), "description": "Calibrated probability of escalation."},
+                threshold={**_or_null(share), "description": "From here on it escalates."},
+                degraded={"type": "boolean"},
+                degraded_channels={"type": "array", "items": {"enum": [channel.name for channel in CHANNELS]}},
+                forced={"type": "boolean", "description": "More careful than the model, by the tenant's policy."},
+                domain={"enum": [*domains, None]},
+                domain_source={"enum": ["request", "key", "default", "probe", None]},
+                scores=_object(**{score: {"type": "number"} for score in SCORE_NAMES}),
+                probabilities={"type": "array", "items": share},
+                principles={"type": ["object", "null"], "additionalProperties": share},
+            ),
+            "required": ["id", "decision", "review_id"],
+        },
+        _ERROR: {
+            "type": "object",
+            "properties": {
+                "error": {
+                    "type": "object",
+                    "properties": {
+                        "message": {"type": "string"},
+                        "type": {"type": "string"},
+                        "param": {"type": ["string", "null"]},
+                        "code": {"type": ["string", "integer", "null"]},
+                    },
+                    "required": ["message", "type"],
+                }
+            },
+            "required": ["error"],
+        },
+    }
+
+
+def _reading(channel: Channel) -> Schema:
+    value: Schema = {"enum": list(channel.values)} if channel.values else {"type": "number", "minimum": 0, "maximum": 1}
+    at = {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "number", "description": "Unix seconds"}]}
+    timed = _object(value=value, age_s={"type": "number", "minimum": 0}, at=at)
+    timed |= {"required": ["value"], "not": {"required": ["age_s", "at"]}}
+    return {"anyOf": [value, timed, {"type": "null"}], "description": channel.description}
+
+
+def _object(**properties: Schema) -> Schema:
+    return {"type": "object", "properties": properties, "additionalProperties": False}
+
+
+def _or_null(schema: Schema) -> Schema:
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+def _ref(name: str) -> Schema:
+    return {"$ref": f"#/components/schemas/{name}"}

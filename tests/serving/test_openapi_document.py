@@ -1,0 +1,87 @@
+"""Whatever the OpenAPI document allows, and much that it does not, the real server answers as the document says."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from promethios_serving.governance_response import governance_field
+from promethios_serving.openapi_document import governed_document
+from promethios_serving.request_context import GovernedRequest, Outcome
+from promethios_serving.route_allowlist import GOVERNED_ROUTES, OPEN_POST_ROUTES
+from tests.serving.conftest import TELEMETRY_KEY
+
+pytestmark = pytest.mark.integration
+MESSAGES = {"messages": [{"role": "user", "content": "May I take it with milk?"}]}
+SOUND = {
+    "/v1/chat/completions": MESSAGES,
+    "/v1/messages": MESSAGES,
+    "/v1/messages/count_tokens": MESSAGES,
+    "/v1/completions": {"prompt": "May I take it with milk?"},
+    "/v1/responses": {"input": "May I take it with milk?"},
+}
+"""What half of the fuzzed requests ask, so that their other fields get as far as the engine."""
+LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "n")
+LONGEST = 4
+"""The most that a fuzzed request may ask for: its answer is not what is looked at."""
+
+
+@pytest.fixture(scope="module")
+def schema(server: Any) -> Any:
+    random.seed(0)
+    return schemathesis.openapi.from_url(f"{server.url}/openapi.json")
+
+
+def test_the_document_has_the_open_routes_alone(schema: Any) -> None:
+    paths = schema.raw_schema["paths"]
+    assert {path for path, operations in paths.items() if "post" in operations} == OPEN_POST_ROUTES
+    assert "/v1/governance" in paths and "get" not in paths["/v1/chat/completions"]
+    assert schema.raw_schema["info"]["title"].startswith("Promethios")
+
+
+def test_what_a_client_may_see_of_a_decision_is_in_the_document() -> None:
+    request = GovernedRequest(route="/v1/responses")
+    request.outcome = Outcome(decision="answer", probability=0.1, threshold=0.4, degraded=False, certified=False)
+    request.self_questions.append("why?")
+    field = governance_field(request, "scores")
+    assert field is not None
+    described = governed_document({"paths": {}})["components"]["schemas"]["Governance"]
+    assert set(described["properties"]) == set(field)
+
+
+@pytest.mark.parametrize("route", sorted(OPEN_POST_ROUTES))
+def test_every_answer_is_one_that_the_document_describes(schema: Any, server: Any, route: str) -> None:
+    answered = 0
+    checks = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+
+    @settings(max_examples=40, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    @given(case=schema[route]["POST"].as_strategy(), is_sound=st.booleans())
+    def fuzzed(case: Any, is_sound: bool) -> None:
+        nonlocal answered
+        if isinstance(case.body, dict):
+            limit = "max_output_tokens" if route == "/v1/responses" else "max_tokens"
+            case.body |= {limit: LONGEST, "model": "promethios", **SOUND.get(route, {})} if is_sound else {}
+            asked = {name: case.body.get(name) for name in LIMITS}
+            case.body |= {name: LONGEST for name, value in asked.items() if isinstance(value, int) and value > LONGEST}
+        if case.headers and case.headers.pop("x-promethios-telemetry", None):  # forged ones have their own tests
+            case.headers["x-promethios-telemetry-key"] = TELEMETRY_KEY
+        response = case.call(base_url=server.url)
+        case.validate_response(response, checks=checks)
+        answered += response.status_code == 200
+        if response.status_code == 200 and route in GOVERNED_ROUTES:
+            assert response.headers["x-promethios-decision"], "answered, but ungoverned"
+
+    fuzzed()
+    assert answered >= 5, "hardly a request got through"
+    assert "Exception in ASGI application" not in server.log.read_text(encoding="utf-8")
