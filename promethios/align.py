@@ -1,6 +1,7 @@
 """Prefer what reviewers preferred, then calibrate again.
 
     promethios align --model_path runs/nano --feedback_dir data/feedback --output_dir runs/nano-aligned
+    torchrun --nproc_per_node=8 -m promethios.align --model_path models/governance-8b ...
 
 DPO or KTO (TRL) on the responses, given prompt, telemetry and decision; the model's original training data is replayed,
 so that decisions stay what they were. The result is new weights, which the old calibration and certificate do not fit:
@@ -27,6 +28,7 @@ from promethios.data.feedback import DPO, KTO, feedback_sha256, read_preferences
 from promethios.data.folder import DEFAULT_DATA_DIR, dataset_sha256, split_path
 from promethios.errors import ConfigError, ModelFolderError
 from promethios.model.folder import TRAINING_RUN, check_model_folder, read_json, weights_sha256
+from promethios.training.process import is_first_rank, num_ranks, prepare_process
 
 METHODS = {"dpo": DPO, "kto": KTO}
 
@@ -65,9 +67,10 @@ def run(args: argparse.Namespace) -> int:
         "preference": config.to_mapping()["preference"],
     }
     _align(args, config, rows, facts)
+    if not is_first_rank():
+        return 0
     sys.stderr.write(f"aligned model written to {args.output_dir}; the new weights need a new calibration\n")
-    evaluate = ["evaluate", "--model_path", str(args.output_dir), "--data_dir", str(args.data_dir)]
-    return cli.main(evaluate)
+    return cli.main(["evaluate", "--model_path", str(args.output_dir), "--data_dir", str(args.data_dir)])
 
 
 def _run_facts(model_path: Path) -> dict[str, Any]:
@@ -80,6 +83,11 @@ def _run_facts(model_path: Path) -> dict[str, Any]:
 def _align(args: argparse.Namespace, config: RunConfig, rows: list[dict[str, Any]], facts: dict[str, Any]) -> None:
     """Train, and write the model folder whole or not at all."""
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"  # TRL reports its use otherwise; read at import
+    if num_ranks() > 1:
+        prepare_process()
+    from torch import distributed
+    from transformers.integrations import unset_hf_deepspeed_config
+
     from promethios.model.encoding import PromptEncoder
     from promethios.training.packing import encode_targets
     from promethios.training.preferences import align
@@ -88,18 +96,26 @@ def _align(args: argparse.Namespace, config: RunConfig, rows: list[dict[str, Any
     examples = read_examples(split_path(args.data_dir, "train"))
     replay = encode_targets(encoder, examples, config.training.sequence_length)
     args.output_dir.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=args.output_dir.parent, prefix=".align-") as work:
-        model, run_facts = align(args.model_path, rows, replay, config, args.method, Path(work) / "trl")
-        facts["alignment"] |= run_facts
-        whole = Path(work) / "model"
-        model.save_pretrained(whole)
-        encoder.tokenizer.save_pretrained(whole)
-        (whole / TRAINING_RUN).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-        for path in whole.iterdir():
-            path.chmod(0o644)
-        if args.output_dir.exists():
-            args.output_dir.rmdir()
-        shutil.move(whole, args.output_dir)
+    try:
+        with tempfile.TemporaryDirectory(dir=args.output_dir.parent, prefix=".align-") as work:
+            whole = Path(work) / "model"
+            facts["alignment"] |= align(args.model_path, rows, replay, config, args.method, whole)
+            if is_first_rank():
+                _put(whole, args.output_dir, facts)
+    finally:
+        unset_hf_deepspeed_config()  # under ZeRO-3 the evaluation would share out its model, too
+        if distributed.is_initialized():
+            distributed.destroy_process_group()  # a rank that just exits aborts the others
+
+
+def _put(whole: Path, output_dir: Path, facts: dict[str, Any]) -> None:
+    """Complete a model folder and move it to where it belongs."""
+    (whole / TRAINING_RUN).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    for path in whole.iterdir():
+        path.chmod(0o644)
+    if output_dir.exists():
+        output_dir.rmdir()
+    shutil.move(whole, output_dir)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

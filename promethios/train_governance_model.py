@@ -14,7 +14,6 @@ import gc
 import json
 import os
 import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -28,6 +27,7 @@ from promethios.data.example import Example, read_examples
 from promethios.data.feedback import feedback_sha256, read_supervised
 from promethios.data.folder import DEFAULT_DATA_DIR, dataset_sha256, split_path
 from promethios.model.folder import TRAINING_RUN
+from promethios.training.process import is_first_rank, prepare_process
 from promethios.training.stages import StageRun, checkpoint_store, on_as_many_ranks, resume_point, stage_runs
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def _run(args: argparse.Namespace) -> int:
         _read_pairs(args.data_dir / "train_contrasts.jsonl"),
         *(read_supervised(args.feedback_dir) if args.feedback_dir else ([], [])),
     )
-    _prepare_process()
+    prepare_process()
     import torch
 
     from promethios.training.arguments import training_arguments
@@ -142,27 +142,6 @@ def _run(args: argparse.Namespace) -> int:
     finally:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()  # a rank that just exits aborts the others
-
-
-def _prepare_process() -> None:
-    """Set what DeepSpeed, tokenizers and a run without torchrun need, before anything reads it."""
-    import torch
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()  # "Writing model shards" at every save
-    # DeepSpeed 0.19.8 still calls the collectives by their old names.
-    warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.distributed")
-    warnings.filterwarnings("ignore", message="OMP_NUM_THREADS/MKL_NUM_THREADS unset")
-    if not torch.cuda.is_available():
-        os.environ.setdefault("DS_ACCELERATOR", "cpu")
-        import deepspeed.ops
-
-        # Shared-memory collectives are compiled at the first start and fail without a C++ compiler; gloo does as well.
-        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    single = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
-    for name, value in single.items():
-        os.environ.setdefault(name, value)
 
 
 def _is_trained(output_dir: Path, facts: dict[str, Any]) -> bool:
@@ -202,7 +181,7 @@ def _train(
     saver: CheckpointSaver,
     run_folder: Path,
 ) -> int:
-    # Imported here: torch and DeepSpeed read the environment that _prepare_process sets.
+    # Imported here: torch and DeepSpeed read the environment that prepare_process sets.
     from promethios.model.build import count_parameters
     from promethios.model.encoding import PromptEncoder
     from promethios.training.arguments import training_arguments
@@ -402,7 +381,7 @@ def _trainer(
 
 def _say(text: str) -> None:
     """Tell it once, not once a rank."""
-    if os.environ.get("RANK", "0") == "0":
+    if is_first_rank():
         sys.stderr.write(text + "\n")
 
 

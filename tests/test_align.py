@@ -17,6 +17,7 @@ from promethios.model.build import sentinel_config
 from promethios.model.folder import weights_sha256
 from promethios.model.governance_sentinel_8b import PromethiosForCausalLM
 from promethios.model.tokenizer import train_tokenizer
+from tests.training.ranks import Training
 
 TINY = {
     **{"model.vocab_size": "600", "model.hidden_size": "32", "model.intermediate_size": "64"},
@@ -75,6 +76,21 @@ def test_an_aligned_model_is_calibrated_anew_and_its_lineage_says_where_it_is_fr
     assert alignment["parent_weights_sha256"] == weights_sha256(model_path)
     assert (alignment["method"], alignment["preferences"], alignment["steps"]) == ("dpo", 8, 1)
     assert alignment["preference"]["anchor"] == 0.1
+    assert not list(tmp_path.glob(".align-*"))
+
+
+@pytest.mark.integration
+def test_two_ranks_align_one_model_that_they_share_out(
+    model_path: Path, feedback_dir: Path, small_dataset: Path, tmp_path: Path
+) -> None:
+    output_dir = tmp_path / "aligned"
+    more = ("--set", "training.zero_stage=3", "--set", "preference.batch_size=2")
+    arguments = options(model_path, feedback_dir, small_dataset, output_dir, *more)
+    ranks = Training(arguments, tmp_path / "log.txt", ranks=2, command="promethios.align")
+    assert ranks.end() == 1, ranks.output  # an untrained model passes no gate
+    assert json.loads((output_dir / "training_run.json").read_text())["alignment"]["steps"] == 2  # 8 rows, 4 a step
+    assert Calibration.load(output_dir).weights_sha256 == weights_sha256(output_dir) != weights_sha256(model_path)
+    assert ranks.output.count("aligned model written to") == 1
     assert not list(tmp_path.glob(".align-*"))
 
 

@@ -31,13 +31,16 @@ from promethios.model.encoding import EncodedExample, PromptEncoder
 from promethios.model.governance_sentinel_8b import UNREACHABLE, PromethiosForCausalLM
 from promethios.ontology.governance_ontology import load_ontology
 from promethios.telemetry.state import GovernanceState
+from promethios.training.deepspeed_config import deepspeed_config
 from promethios.training.objective import governance_losses, weighted_sum
 from promethios.training.packing import PackCollator, Target, pack
 from promethios.training.precision import computes_in_bf16
+from promethios.training.process import is_first_rank, num_ranks
 
 LEARNING_RATE_FACTOR: Final = 0.1
 PROMPT: Final = "governed_prompt"
 REPLAY: Final = "replay"
+_BIAS: Final = "lm_head.bias"
 _TEXTS: Final = {"dpo": ("chosen", "rejected"), "kto": ("completion",)}
 
 
@@ -84,7 +87,8 @@ class GovernedKTOTrainer(_ReplayMixin, KTOTrainer):
 class PreferenceCollator:
     """Turn rows of `preference_dataset` into a batch of TRL's, with the replayed examples under "replay".
 
-    anchor: weight of the language loss of a desirable KTO completion; DPO's stands in its own loss.
+    replay: what may be replayed, at least one in each batch; empty where nothing is. anchor: weight of the language
+    loss of a desirable KTO completion; DPO's stands in its own loss.
     """
 
     method: str
@@ -106,14 +110,21 @@ class PreferenceCollator:
             for index, row in enumerate(rows):
                 ids[index] |= {"KL_completion_ids": ids[index - 1]["completion_ids"], "label": row["label"]}
             batch = DataCollatorForUnpairedPreference(pad_token_id=self.packs.pad_id)(ids)
-            targets += [self._anchor(row) for row in rows if row["label"] and self.anchor]
+            targets += [self._anchor(row, self.anchor) for row in rows if row["label"] and self.anchor]
+        targets = targets or self._least(rows)
         if targets:
             batch[REPLAY] = self.packs(pack(targets, self.packs.sequence_length))
         return dict(batch)
 
-    def _anchor(self, row: Mapping[str, Any]) -> Target:
+    def _least(self, rows: Sequence[Mapping[str, Any]]) -> list[Target]:
+        """Return what a batch holds that happens to have nothing: all ranks have to run the same backward pass."""
+        if self.replay:
+            return [self.replay[len(rows[0][PROMPT]) % len(self.replay)]]
+        return [self._anchor(rows[0], 0.0)] if self.method == "kto" and self.anchor else []
+
+    def _anchor(self, row: Mapping[str, Any], weight: float) -> Target:
         prompt = row[PROMPT]  # ends with the decision
-        return Target(EncodedExample(prompt + row["governed_completion"], len(prompt) - 2), None, weight=self.anchor)
+        return Target(EncodedExample(prompt + row["governed_completion"], len(prompt) - 2), None, weight=weight)
 
 
 def preference_dataset(
@@ -158,15 +169,22 @@ def align(
     replay: Sequence[Target],
     config: RunConfig,
     method: str,
-    work_dir: Path,
-) -> tuple[PromethiosForCausalLM, dict[str, Any]]:
-    """Train the model in `model_path` on preferences; returns it and the facts of the run.
+    output_dir: Path,
+) -> dict[str, Any]:
+    """Train the model in `model_path` on preferences, write it with its tokenizer, return the facts of the run.
 
-    rows: of the feedback folder's file for the method, "dpo" or "kto". replay: original training examples. work_dir:
-    where TRL may write. One process; the reference is the model before.
+    rows: of the feedback folder's file for the method, "dpo" or "kto". replay: original training examples. output_dir:
+    a new folder. The reference is the model before. Of several ranks all call this, and the first one writes; DeepSpeed
+    shares out among them what `training.zero_stage` says.
     """
     encoder = PromptEncoder.load(model_path)
     training, preference = config.training, config.preference
+    arguments = _arguments(config, method, rows, output_dir)
+    arguments.distributed_state.wait_for_everyone()  # sets up the process group, which ZeRO-3 needs to load a model
+    if arguments.deepspeed is not None:
+        import deepspeed
+
+        deepspeed.init_distributed()  # takes it over
     dataset = preference_dataset(
         encoder,
         rows,
@@ -182,16 +200,20 @@ def align(
     trainer = trainer_class(
         model=model,
         ref_model=reference,
-        args=_arguments(config, method, rows, work_dir),
+        args=arguments,
         train_dataset=dataset,
-        data_collator=PreferenceCollator(method, replay, packs, preference.anchor),
+        data_collator=PreferenceCollator(method, replay if preference.replay_share else (), packs, preference.anchor),
         processing_class=encoder.tokenizer,
     )
     trainer.replay_weights = training.loss_weights
     trainer.decision_loss = training.decision_loss
     result = trainer.train()
-    model.lm_head.register_parameter("bias", None)
-    return model, {
+    weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)  # of ZeRO-3, gathered on the first rank
+    if is_first_rank():
+        model.lm_head.register_parameter("bias", None)
+        model.save_pretrained(output_dir, state_dict={name: weights[name] for name in weights if name != _BIAS})
+        encoder.tokenizer.save_pretrained(output_dir)
+    return {
         "method": method,
         "preferences": len(rows),
         "replayed": sum(len(indices) for indices in dataset[REPLAY]),
@@ -229,10 +251,13 @@ def _load(model_path: Path) -> PromethiosForCausalLM:
     return model
 
 
-def _arguments(config: RunConfig, method: str, rows: Sequence[Mapping[str, Any]], work_dir: Path) -> TrainingArguments:
-    training, preference = config.training, config.preference
+def _arguments(
+    config: RunConfig, method: str, rows: Sequence[Mapping[str, Any]], output_dir: Path
+) -> TrainingArguments:
+    preference = config.preference
+    training = dataclasses.replace(config.training, bf16=config.training.bf16 and computes_in_bf16())
     common: dict[str, Any] = {
-        "output_dir": str(work_dir),
+        "output_dir": str(output_dir),  # to which nothing is saved
         "num_train_epochs": preference.epochs,
         "per_device_train_batch_size": preference.batch_size,
         "learning_rate": preference.learning_rate or LEARNING_RATE_FACTOR * training.learning_rate,
@@ -240,7 +265,8 @@ def _arguments(config: RunConfig, method: str, rows: Sequence[Mapping[str, Any]]
         "warmup_steps": 0,  # the first step of a warm-up learns nothing, and a week's feedback may be one step
         "weight_decay": training.weight_decay,
         "max_grad_norm": training.max_grad_norm,
-        "bf16": training.bf16 and computes_in_bf16(),
+        "bf16": training.bf16,
+        "deepspeed": deepspeed_config(training) if num_ranks() > 1 else None,
         "gradient_checkpointing": training.gradient_checkpointing,
         "logging_steps": training.logging_steps,
         "seed": training.seed,

@@ -2,9 +2,9 @@
 
 import importlib
 
-from promethios.train_governance_model import _prepare_process
+from promethios.training.process import prepare_process
 
-_prepare_process()  # before torch and DeepSpeed read the environment
+prepare_process()  # before torch and DeepSpeed read the environment
 for _name in (
     "deepspeed",
     "torch.utils.tensorboard",

@@ -5,6 +5,7 @@ They get the variables that torchrun gives. Its own part, the agent, is tested i
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 import os
 import signal
@@ -17,16 +18,23 @@ LIMIT_S = 300.0
 
 
 class Training:
-    """A running `promethios.train_governance_model ARGUMENTS` on one rank or, with gloo, on several."""
+    """A running `python -m COMMAND ARGUMENTS` on one rank or, with gloo, on several."""
 
-    def __init__(self, arguments: Sequence[object], log: Path, *, ranks: int = 1) -> None:
+    def __init__(
+        self,
+        arguments: Sequence[object],
+        log: Path,
+        *,
+        ranks: int = 1,
+        command: str = "promethios.train_governance_model",
+    ) -> None:
         forked = multiprocessing.get_context("forkserver")
         forked.set_forkserver_preload(["tests.training.imported_once"])
         self._log = log
         log.touch()
         words = list(map(str, arguments))
         self._ranks = [
-            forked.Process(target=_run_rank, args=(words, environment, log), daemon=True)
+            forked.Process(target=_run_rank, args=(command, words, environment, log), daemon=True)
             for environment in _environments(ranks)
         ]
         for rank in self._ranks:
@@ -69,11 +77,9 @@ def _environments(ranks: int) -> list[dict[str, str]]:
     return [{**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(ranks)]
 
 
-def _run_rank(arguments: list[str], environment: dict[str, str], log: Path) -> None:
-    from promethios.train_governance_model import main
-
+def _run_rank(command: str, arguments: list[str], environment: dict[str, str], log: Path) -> None:
     os.environ.update(environment)
     with log.open("ab") as output:
         os.dup2(output.fileno(), 1)
         os.dup2(output.fileno(), 2)
-    sys.exit(main(arguments))
+    sys.exit(importlib.import_module(command).main(arguments))
