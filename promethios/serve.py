@@ -61,7 +61,7 @@ _TELEMETRY_OPTIONS: Final = ("telemetry_file", "telemetry_url", "default_domain"
 _WRAPPED: Final = "promethios_serving.wrapped"
 _WRAPPED_NEEDS: Final = ("aiohttp", "uvicorn", "uvloop", "httptools")
 _WRAPPED_OPTIONS: Final = ("upstream_model", "upstream_key_env", "self_check")
-_VLLM_OPTIONS: Final = ("served_model_name", "dtype", "max_model_len", "verbose", "vllm_arguments")
+_VLLM_OPTIONS: Final = ("served_model_name", "require_lineage", "dtype", "max_model_len", "verbose", "vllm_arguments")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -81,6 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--default_domain", help="domain of a request that names none, such as healthcare")
     parser.add_argument("--expose", choices=("full", "decision", "none"), help="what clients see of a decision")
     parser.add_argument("--on_gate_failure", choices=("refuse", "escalate"), help="when the gate cannot be computed")
+    parser.add_argument("--require_lineage", action="store_true", help="refuse a folder that was never exported")
     parser.add_argument("--dtype", help="number format (default: float32 on CPU, the model's own on CUDA)")
     parser.add_argument("--max_model_len", type=int, help="context length in tokens (default: the model's)")
     parser.add_argument("--served_model_name", help=f"the API's model name (default {SERVED_NAME})")
@@ -149,7 +150,8 @@ def _serve_wrapped(args: argparse.Namespace) -> int:
 def check(args: argparse.Namespace) -> None:
     """Check model folder, calibration, certificate, lineage and port. Raises a PromethiosError naming what is wrong."""
     check_model_folder(args.model_path)
-    load_lineage(args.model_path, Certificate.load(args.model_path, Calibration.load(args.model_path)))
+    certificate = Certificate.load(args.model_path, Calibration.load(args.model_path))
+    load_lineage(args.model_path, certificate, required=args.require_lineage)
     _check_port(args.host, args.port)
 
 
@@ -173,6 +175,7 @@ def server_environment(args: argparse.Namespace, environment: Mapping[str, str],
     """Return the server's environment: ours is fixed, defaults give way to what is set already."""
     defaults = {**_DEFAULT_ENVIRONMENT, **(_CPU_ENVIRONMENT if on_cpu else {})}
     options = {f"PROMETHIOS_{name.upper()}": getattr(args, name) for name in _TELEMETRY_OPTIONS}
+    options["PROMETHIOS_REQUIRE_LINEAGE"] = 1 if args.require_lineage else None
     given = {name: str(value) for name, value in options.items() if value is not None}
     verbose = {"VLLM_LOGGING_LEVEL": "INFO"} if args.verbose else {}
     if not (args.verbose or sys.stderr.isatty() or _LOG_SETTINGS & environment.keys()):

@@ -29,14 +29,16 @@ def part_hashes(folder: Path, certificate: Certificate) -> dict[str, str]:
     }
 
 
-def load_lineage(folder: Path, certificate: Certificate) -> dict[str, Any] | None:
+def load_lineage(folder: Path, certificate: Certificate, *, required: bool = False) -> dict[str, Any] | None:
     """Return a folder's lineage; None where there is none. `certificate` is the folder's own, loaded and so checked.
 
-    Raises ModelFolderError when it is about other weights, another calibration or certificate, and when another file is
-    missing, changed or, where a loader might read it, added.
+    Raises ModelFolderError when it is about other weights, another calibration or certificate, when another file is
+    missing, changed or, where a loader might read it, added, and where there is none though it is `required`.
     """
     path = folder / LINEAGE
     if not path.is_file():
+        if required:
+            raise ModelFolderError(f"{path} is missing; serve a folder that `promethios export` wrote")
         return None
     lineage = read_json(path)
     for key, actual in part_hashes(folder, certificate).items():

@@ -132,7 +132,7 @@ class InferenceWrapper:
             weights_sha256=calibration.weights_sha256,
             certificate_sha256=certificate_sha256(folder),
         )
-        shown = model_status(folder, model.name, certificate)
+        shown = model_status(folder, model.name, certificate, needs_lineage=settings.require_lineage)
         hub = hub_link(settings, model)
         questions = SelfQuestions.of(folder, settings.self_questions)
         engine_hook.install(

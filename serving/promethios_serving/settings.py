@@ -35,6 +35,8 @@ class Settings:
     """Domain of a request that names none."""
     expose: Expose = "full"
     """How much of the decision a client sees; `scores` adds raw scores and is meant for tests."""
+    require_lineage: bool = False
+    """Whether a model folder without lineage.json, which was never exported, is refused."""
     on_gate_failure: OnGateFailure = "refuse"
     """What happens when the gate cannot be computed: HTTP 503, or an escalation."""
     self_questions: int = 0
@@ -196,6 +198,7 @@ _PARSERS: Final = {
     "audit_log": _path,
     "default_domain": _domain,
     "expose": _expose,
+    "require_lineage": _switch,
     "on_gate_failure": _on_gate_failure,
     "self_questions": _rounds,
     "telemetry_file": _path,

@@ -29,12 +29,13 @@ async def governance_status(request: Request) -> JSONResponse:
     )
 
 
-def model_status(folder: Path, name: str, certificate: Certificate) -> dict[str, Any]:
+def model_status(folder: Path, name: str, certificate: Certificate, *, needs_lineage: bool = False) -> dict[str, Any]:
     """Return what is served. `certificate` is the folder's own, loaded and so checked.
 
-    Raises ModelFolderError when the folder's lineage is about other weights, calibration or certificate.
+    Raises ModelFolderError when the folder's lineage is about other weights, calibration or certificate, or needed and
+    not there.
     """
-    lineage = load_lineage(folder, certificate)
+    lineage = load_lineage(folder, certificate, required=needs_lineage)
     return {
         "model": name,
         **part_hashes(folder, certificate),

@@ -66,6 +66,12 @@ def test_a_lineage_of_other_weights_is_refused_before_vllm_starts(folder: Path) 
     refused(folder, error=ModelFolderError, said="lineage.json: weights_sha256 is ffff, the folder holds")
 
 
+def test_a_folder_that_was_never_exported_is_refused_where_a_lineage_is_required(folder: Path) -> None:
+    refused(folder, "--require_lineage", error=ModelFolderError, said="lineage.json is missing; serve a folder that")
+    args = arguments(folder, "--require_lineage")
+    assert serve.server_environment(args, {}, on_cpu=True)["PROMETHIOS_REQUIRE_LINEAGE"] == "1"
+
+
 def test_a_folder_without_certificate_is_refused_and_says_how_to_make_one(folder: Path) -> None:
     (folder / "governance_certificate.json").unlink()
     refused(folder, error=ModelFolderError, said="governance_certificate.json is missing; run `promethios evaluate")
