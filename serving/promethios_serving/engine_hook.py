@@ -339,13 +339,16 @@ def install(
     )
     engine_client.generate = governed.generate
     for name in _TALKATIVE:
-        logging.getLogger(name).addFilter(_NoMistakesOfClients(VLLMClientError))
+        logging.getLogger(name).addFilter(_NoMistakesOfClients((VLLMClientError, ValueError, OverflowError)))
 
 
 class _NoMistakesOfClients(logging.Filter):
-    """Drops the traceback of a refused request: a client's mistake is no error of the server, and its reply says it."""
+    """Drops the traceback of a refused request: a client's mistake is no error of the server, and its reply says it.
 
-    def __init__(self, mistakes: type[Exception]) -> None:
+    mistakes: what vLLM answers with 400; its message may quote the client.
+    """
+
+    def __init__(self, mistakes: tuple[type[Exception], ...]) -> None:
         super().__init__()
         self._mistakes = mistakes
 

@@ -19,10 +19,11 @@ from promethios_serving.telemetry.subject import MAX_NAME
 
 Schema = dict[str, Any]
 
-_REFUSED: Final = (400, 401, 403, 404, 408, 413, 429, 431, 500, 501, 503, 504)
+_REFUSED: Final = (400, 401, 403, 404, 408, 413, 422, 429, 431, 500, 501, 503, 504)
 _REFUSED_GET: Final = (401, 403, 404, 431, 503)
-_ANYTHING_BUT_ANSWERS: Final = 400
-_INPUT, _OUTPUT, _ERROR = "GovernanceInput", "Governance", "Refusal"
+_INPUT: Final = "GovernanceInput"
+_OUTPUT: Final = "Governance"
+_ERROR: Final = "Refusal"
 _KEY: Final = "ApiKey"
 _HEADERS: Final = {
     governance_input.AGENT_HEADER: "The same as `governance.subject.agent`.",
@@ -52,7 +53,7 @@ def governed_document(document: dict[str, Any]) -> dict[str, Any]:
 
 def _refusing(operation: dict[str, Any], *, get: bool) -> dict[str, Any]:
     """Return an operation with the refusals that it may meet, all of one shape; a server may ask for a key."""
-    answers = {status: reply for status, reply in operation["responses"].items() if int(status) < _ANYTHING_BUT_ANSWERS}
+    answers = {status: reply for status, reply in operation["responses"].items() if status.startswith("2")}
     content = {"application/json": {"schema": _ref(_ERROR)}}
     refusals = {
         str(status): {"description": HTTPStatus(status).phrase, "content": content}
