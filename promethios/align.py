@@ -11,6 +11,7 @@ the command ends with `promethios evaluate` on them, and with its exit code.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import shutil
@@ -85,7 +86,7 @@ def _align(args: argparse.Namespace, config: RunConfig, rows: list[dict[str, Any
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"  # TRL reports its use otherwise; read at import
     if num_ranks() > 1:
         prepare_process()
-    from torch import distributed
+    import torch
     from transformers.integrations import unset_hf_deepspeed_config
 
     from promethios.model.encoding import PromptEncoder
@@ -104,8 +105,10 @@ def _align(args: argparse.Namespace, config: RunConfig, rows: list[dict[str, Any
                 _put(whole, args.output_dir, facts)
     finally:
         unset_hf_deepspeed_config()  # under ZeRO-3 the evaluation would share out its model, too
-        if distributed.is_initialized():
-            distributed.destroy_process_group()  # a rank that just exits aborts the others
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()  # a rank that just exits aborts the others
+    gc.collect()  # model, reference and optimizer, before the evaluation loads what came of them
+    torch.cuda.empty_cache()
 
 
 def _put(whole: Path, output_dir: Path, facts: dict[str, Any]) -> None:

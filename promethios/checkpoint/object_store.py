@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -29,6 +30,9 @@ REQUESTS: Final = 8
 """At once."""
 _REFUSED: Final = re.compile(r"status code: 4(?!08|29)\d\d")
 """Of an answer that trying again does not change; obstore has exceptions for some of them, not for listing."""
+_BROKEN: Final = "HTTP error"
+"""In the message of a request that got no answer."""
+_PAUSE_S: Final = 0.5
 _T = TypeVar("_T")
 
 
@@ -45,6 +49,7 @@ class ObjectStore:
         if not url.startswith(SCHEMES):
             raise ConfigError(f"--checkpoint_store {url}: give a URL that begins with {', '.join(SCHEMES)}")
         self.url = url.rstrip("/")
+        self._retry_seconds = retry_seconds
         local = url.startswith("file://")
         # Python's names for it: obstore takes the client's options apart from the store's.
         options: dict[str, Any] = {
@@ -139,14 +144,20 @@ class ObjectStore:
             raise CheckpointError(f"{self.url}/{key} is not what was saved; an earlier checkpoint is taken")
 
     def _do(self, what: str, action: Callable[..., _T], *args: Any, **kwargs: Any) -> _T:
-        try:
-            return action(*args, **kwargs)
-        except FileNotFoundError:  # what obstore raises for an object, too
-            raise CheckpointError(f"{self.url} could not be {what}: there is no such file") from None
-        except (BaseError, ValueError) as error:
-            reason = " ".join(str(error).partition("Debug source")[0].split())
-            refused = isinstance(error, ValueError) or _REFUSED.search(reason)
-            message = f"{self.url} could not be {what}: {reason[:400]}"
-            if refused:
-                raise ConfigError(f"{message}; mend the URL or the credentials (AWS_* in the environment)") from None
-            raise StoreUnavailableError(message) from None
+        give_up = time.monotonic() + self._retry_seconds
+        while True:
+            try:
+                return action(*args, **kwargs)
+            except FileNotFoundError:  # what obstore raises for an object, too
+                raise CheckpointError(f"{self.url} could not be {what}: there is no such file") from None
+            except (BaseError, ValueError) as error:
+                reason = " ".join(str(error).partition("Debug source")[0].split())
+                refused = isinstance(error, ValueError) or _REFUSED.search(reason)
+                message = f"{self.url} could not be {what}: {reason[:400]}"
+                if refused:
+                    hint = "mend the URL or the credentials (AWS_* in the environment)"
+                    raise ConfigError(f"{message}; {hint}") from None
+                # obstore repeats most of what fails, but not every request whose connection broke in its middle.
+                if _BROKEN not in reason or time.monotonic() + _PAUSE_S > give_up:
+                    raise StoreUnavailableError(message) from None
+            time.sleep(_PAUSE_S)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import obstore
 import pytest
+from obstore.exceptions import GenericError
 
 from promethios.checkpoint.manifest import MANIFEST, verify
 from promethios.checkpoint.object_store import ObjectStore
-from promethios.errors import CheckpointError, ConfigError
+from promethios.errors import CheckpointError, ConfigError, StoreUnavailableError
 
 Write = Callable[[Path, int], Path]
 
@@ -66,3 +69,23 @@ def test_a_checkpoint_that_is_not_there_is_named(store: ObjectStore) -> None:
 def test_another_kind_of_url_is_refused_with_what_is_allowed(url: str) -> None:
     with pytest.raises(ConfigError, match=r"--checkpoint_store .*s3://, gs://, az://, file:///"):
         ObjectStore(url)
+
+
+def test_a_connection_that_breaks_in_a_request_is_tried_again_and_other_failures_are_not(
+    tmp_path: Path, write_checkpoint: Write, store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put, failures = obstore.put, ["HTTP error: error sending request", "HTTP error: error sending request"]
+
+    def fragile(*args: Any, **kwargs: Any) -> Any:
+        if failures:
+            raise GenericError(f"Generic S3 error: {failures.pop()}")
+        return put(*args, **kwargs)
+
+    monkeypatch.setattr(obstore, "put", fragile)
+    monkeypatch.setattr("promethios.checkpoint.object_store._PAUSE_S", 0.0)
+    store.upload(write_checkpoint(tmp_path, 7))
+    assert store.checkpoints() == ["checkpoint-7"] and not failures
+    failures[:] = ["the answer cannot be read"] * 2
+    with pytest.raises(StoreUnavailableError, match="the answer cannot be read"):
+        store.upload(tmp_path / "checkpoint-7")
+    assert len(failures) == 1
