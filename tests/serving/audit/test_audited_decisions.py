@@ -27,7 +27,9 @@ class Sampling:
     """What a client may ask for."""
 
     def __init__(self) -> None:
-        self.__dict__.update(dict.fromkeys(SAMPLING), prompt_logprobs=None, repetition_penalty=1.0, max_tokens=9)
+        self.__dict__.update(
+            dict.fromkeys(SAMPLING), prompt_logprobs=None, repetition_penalty=1.0, top_k=0, max_tokens=9
+        )
 
 
 def ask(engine: Any, governor: Governor, audit: AuditLog, request: GovernedRequest) -> list[Any]:

@@ -34,7 +34,12 @@ def hook(engine: Any, governor: Governor, spool: Spool) -> GovernedEngine:
 def sampling(output_kind: str) -> SimpleNamespace:
     names = ("logit_bias", "allowed_token_ids", "logprob_token_ids", "prompt_logprob_token_ids", "logprobs")
     return SimpleNamespace(
-        **dict.fromkeys(names), prompt_logprobs=None, repetition_penalty=1.0, max_tokens=9, output_kind=output_kind
+        **dict.fromkeys(names),
+        prompt_logprobs=None,
+        repetition_penalty=1.0,
+        top_k=0,
+        max_tokens=9,
+        output_kind=output_kind,
     )
 
 
