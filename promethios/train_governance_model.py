@@ -27,7 +27,7 @@ from promethios.data.example import Example, read_examples
 from promethios.data.feedback import feedback_sha256, read_supervised
 from promethios.data.folder import DEFAULT_DATA_DIR, dataset_sha256, split_path
 from promethios.model.folder import TRAINING_RUN
-from promethios.training.process import is_first_rank, prepare_process
+from promethios.training.process import is_first_rank, num_ranks, prepare_process
 from promethios.training.stages import StageRun, checkpoint_store, on_as_many_ranks, resume_point, stage_runs
 
 if TYPE_CHECKING:
@@ -159,9 +159,9 @@ def _metrics(name: str, config: RunConfig, facts: dict[str, Any]) -> TrainingMet
 
     metrics = TrainingMetrics()
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    metrics.info.labels(name, facts["dataset_sha256"], __version__, os.environ["WORLD_SIZE"], device).set(1)
+    metrics.info.labels(name, facts["dataset_sha256"], __version__, str(num_ranks()), device).set(1)
     port = os.environ.get("PROMETHIOS_METRICS_PORT")
-    if port and os.environ["RANK"] == "0":
+    if port and is_first_rank():
         metrics.serve(port)
     return metrics
 
@@ -197,7 +197,7 @@ def _train(
     from promethios.training.progress import MetricsCallback, ProgressLog, StopOnSignal
     from promethios.training.universal import universal_checkpoint
 
-    world_size = int(os.environ["WORLD_SIZE"])
+    world_size = num_ranks()
     written = checkpoint
     stage = in_usable_format(stage, _say) if written is None else in_format_of(stage, written)
     if written is not None and read_manifest(written)["world_size"] != world_size:

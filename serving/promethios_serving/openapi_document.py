@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from copy import deepcopy
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from promethios import __version__
 from promethios.ontology.governance_ontology import load_ontology
 from promethios.telemetry.header import DECISIONS, SCORE_NAMES
 from promethios.telemetry.state import CHANNELS, Channel
 from promethios_serving import governance_input, request_id
+from promethios_serving.request_context import DomainSource
 from promethios_serving.route_allowlist import GOVERNED_ROUTES, is_open
 from promethios_serving.telemetry.subject import MAX_NAME
 
@@ -21,6 +22,7 @@ Schema = dict[str, Any]
 
 _REFUSED: Final = (400, 401, 403, 404, 408, 413, 422, 429, 431, 500, 501, 503, 504)
 _REFUSED_GET: Final = (401, 403, 404, 431, 503)
+_SHARE: Final = {"type": "number", "minimum": 0, "maximum": 1}
 _INPUT: Final = "GovernanceInput"
 _OUTPUT: Final = "Governance"
 _ERROR: Final = "Refusal"
@@ -91,7 +93,6 @@ def _header(name: str, description: str, schema: Schema) -> dict[str, Any]:
 def _schemas() -> dict[str, Schema]:
     domains = list(load_ontology().domains)
     name = {"type": ["string", "null"], "minLength": 1, "maxLength": MAX_NAME}
-    share = {"type": "number", "minimum": 0, "maximum": 1}
     return {
         _INPUT: _or_null(
             _object(
@@ -114,16 +115,16 @@ def _schemas() -> dict[str, Schema]:
                 review_id={"type": ["string", "null"], "description": "Review that was opened for it at the hub."},
                 certified={"const": False, "description": "There when no certificate covers the decision."},
                 self_questions={"type": "integer", "minimum": 1},
-                probability={**_or_null(share), "description": "Calibrated probability of escalation."},
-                threshold={**_or_null(share), "description": "From here on it escalates."},
+                probability={**_or_null(_SHARE), "description": "Calibrated probability of escalation."},
+                threshold={**_or_null(_SHARE), "description": "From here on it escalates."},
                 degraded={"type": "boolean"},
                 degraded_channels={"type": "array", "items": {"enum": [channel.name for channel in CHANNELS]}},
                 forced={"type": "boolean", "description": "More careful than the model, by the tenant's policy."},
                 domain={"enum": [*domains, None]},
-                domain_source={"enum": ["request", "key", "default", "probe", None]},
+                domain_source={"enum": [*get_args(DomainSource), None]},
                 scores=_object(**{score: {"type": "number"} for score in SCORE_NAMES}),
-                probabilities={"type": "array", "items": share},
-                principles={"type": ["object", "null"], "additionalProperties": share},
+                probabilities={"type": "array", "items": _SHARE},
+                principles={"type": ["object", "null"], "additionalProperties": _SHARE},
             ),
             "required": ["id", "decision", "review_id"],
         },
@@ -147,7 +148,7 @@ def _schemas() -> dict[str, Schema]:
 
 
 def _reading(channel: Channel) -> Schema:
-    value: Schema = {"enum": list(channel.values)} if channel.values else {"type": "number", "minimum": 0, "maximum": 1}
+    value: Schema = {"enum": list(channel.values)} if channel.values else _SHARE
     at = {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "number", "description": "Unix seconds"}]}
     timed = _object(value=value, age_s={"type": "number", "minimum": 0}, at=at)
     timed |= {"required": ["value"], "not": {"required": ["age_s", "at"]}}

@@ -34,6 +34,13 @@ DOMAIN_PROBE_LEVEL = 0.3
 TELEMETRY_KEY = "let-me-speak-for-the-telemetry"
 
 
+def sampling(**changes: Any) -> SimpleNamespace:
+    """What the engine hook reads of vLLM's SamplingParams, as a client that asks for nothing special has them."""
+    ids = dict.fromkeys(("logit_bias", "allowed_token_ids", "logprob_token_ids", "prompt_logprob_token_ids"))
+    numbers = {"logprobs": None, "prompt_logprobs": None, "repetition_penalty": 1.0, "top_k": 0, "max_tokens": 16}
+    return SimpleNamespace(**{**ids, **numbers, **changes})
+
+
 @dataclass
 class Reply:
     """What an ASGI application sent."""

@@ -5,7 +5,6 @@ import json
 import logging
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,6 +20,7 @@ from promethios_serving.json_log import JsonLines
 from promethios_serving.openai_errors import RequestRefused
 from promethios_serving.request_context import CURRENT, GovernedRequest
 from promethios_serving.reviews.review_record import DecidingModel
+from tests.serving.conftest import sampling
 
 ORDINARY = [1000, 1001, 1002, 1003, 1004]
 MODEL = DecidingModel(name="promethios", weights_sha256="a" * 64, certificate_sha256="c" * 64)
@@ -33,12 +33,6 @@ class EngineDied(Exception):
 
 class Disconnected(Exception):
     """What an engine raises for a request that it rejects by itself."""
-
-
-def sampling(**changes: Any) -> SimpleNamespace:
-    defaults = dict.fromkeys(("logit_bias", "allowed_token_ids", "logprob_token_ids", "prompt_logprob_token_ids"))
-    numbers = {"logprobs": None, "prompt_logprobs": None, "repetition_penalty": 1.0, "max_tokens": 16, "top_k": 0}
-    return SimpleNamespace(**{**defaults, **numbers, **changes})
 
 
 def governed(

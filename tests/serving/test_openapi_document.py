@@ -70,7 +70,9 @@ def test_every_answer_is_one_that_the_document_describes(schema: Any, server: An
     def fuzzed(case: Any, is_sound: bool) -> None:
         nonlocal answered
         if isinstance(case.body, dict):
-            case.body |= {"model": "promethios", **SOUND.get(route, {})} if is_sound else {}
+            if is_sound:  # but for two of the fields, so that it gets through often enough
+                case.body = {**dict(list(case.body.items())[:2]), "model": "promethios", **SOUND.get(route, {})}
+                case.headers = {}
             if route in GOVERNED_ROUTES:
                 case.body.setdefault("max_output_tokens" if route == "/v1/responses" else "max_tokens", LONGEST)
             asked = {name: case.body.get(name) for name in LIMITS}

@@ -20,6 +20,7 @@ from promethios_serving.engine_hook import EngineTypes, GovernedEngine
 from promethios_serving.governor import Governor
 from promethios_serving.request_context import CURRENT, GovernedRequest
 from promethios_serving.reviews.review_record import DecidingModel
+from tests.serving.conftest import sampling
 
 torch = pytest.importorskip("torch")
 from promethios_serving.self_questioning import SelfQuestions  # noqa: E402  needs torch
@@ -74,21 +75,10 @@ def asked(governor: Governor, uncertainties: list[float], *, rounds: int = 2, ro
         questions=SelfQuestions(Encoder(governor.reserved), rounds, "ASK"),  # type: ignore[arg-type]
     )
     request = GovernedRequest(route="/v1/chat/completions", telemetry=STATE)
-    sampling = SimpleNamespace(
-        logit_bias=None,
-        allowed_token_ids=None,
-        logprob_token_ids=None,
-        prompt_logprob_token_ids=None,
-        logprobs=None,
-        prompt_logprobs=None,
-        repetition_penalty=1.0,
-        top_k=0,
-        max_tokens=4,
-    )
 
     async def run() -> None:
         CURRENT.set(request)
-        async for _ in hook.generate({"type": "token", "prompt_token_ids": PROMPT}, sampling, "r"):
+        async for _ in hook.generate({"type": "token", "prompt_token_ids": PROMPT}, sampling(max_tokens=4), "r"):
             pass
 
     asyncio.run(run())

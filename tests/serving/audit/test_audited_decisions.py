@@ -17,19 +17,10 @@ from promethios_serving.openai_errors import RequestRefused
 from promethios_serving.request_context import CURRENT, GovernedRequest
 from promethios_serving.reviews.review_record import DecidingModel
 from promethios_serving.telemetry.subject import Subject
+from tests.serving.conftest import sampling
 
 MODEL = DecidingModel(name="promethios", weights_sha256="a" * 64, certificate_sha256="c" * 64)
-SAMPLING = ("logit_bias", "allowed_token_ids", "logprob_token_ids", "prompt_logprob_token_ids", "logprobs")
 ANSWERS = (9.0, *[0.0] * 17)
-
-
-class Sampling:
-    """What a client may ask for."""
-
-    def __init__(self) -> None:
-        self.__dict__.update(
-            dict.fromkeys(SAMPLING), prompt_logprobs=None, repetition_penalty=1.0, top_k=0, max_tokens=9
-        )
 
 
 def ask(engine: Any, governor: Governor, audit: AuditLog, request: GovernedRequest) -> list[Any]:
@@ -41,7 +32,7 @@ def ask(engine: Any, governor: Governor, audit: AuditLog, request: GovernedReque
     async def run() -> list[Any]:
         CURRENT.set(request)
         prompt = {"type": "token", "prompt_token_ids": [1000, 1001]}
-        return [output async for output in hook.generate(prompt, Sampling(), "req-1")]
+        return [output async for output in hook.generate(prompt, sampling(), "req-1")]
 
     return asyncio.run(run())
 

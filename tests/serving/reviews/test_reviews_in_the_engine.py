@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ from promethios_serving.openai_errors import RequestRefused
 from promethios_serving.request_context import CURRENT, GovernedRequest
 from promethios_serving.reviews.reviews import Reviews
 from promethios_serving.reviews.spool import Spool
+from tests.serving.conftest import sampling
 from tests.serving.reviews.test_review_record import MODEL
 
 ESCALATES = (0.0, 0.0, 0.0, 9.0, *[0.5] * 14)
@@ -31,21 +31,11 @@ def hook(engine: Any, governor: Governor, spool: Spool) -> GovernedEngine:
     )
 
 
-def sampling(output_kind: str) -> SimpleNamespace:
-    names = ("logit_bias", "allowed_token_ids", "logprob_token_ids", "prompt_logprob_token_ids", "logprobs")
-    return SimpleNamespace(
-        **dict.fromkeys(names),
-        prompt_logprobs=None,
-        repetition_penalty=1.0,
-        top_k=0,
-        max_tokens=9,
-        output_kind=output_kind,
-    )
-
-
 async def spoken(governed: GovernedEngine, request: GovernedRequest, output_kind: str, stop_after: int = 99) -> None:
     CURRENT.set(request)
-    outputs = governed.generate({"type": "token", "prompt_token_ids": [1000]}, sampling(output_kind), "req-1")
+    outputs = governed.generate(
+        {"type": "token", "prompt_token_ids": [1000]}, sampling(output_kind=output_kind), "req-1"
+    )
     number = 0
     async for _ in outputs:
         number += 1
