@@ -5,6 +5,7 @@ No registry: images go straight into containerd's store, which is kept in the ca
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -219,17 +220,30 @@ def load(images: Iterable[Image], ctr: list[str], store: Path) -> None:
     names = subprocess.check_output([*ctr, "images", "ls", "--quiet"], text=True).split()
     if old := set(names) - {image.name for image in images}:
         subprocess.run([*ctr, "images", "rm", *old], check=True, stdout=subprocess.DEVNULL)
-    known = set(subprocess.check_output([*ctr, "content", "ls", "--quiet"], text=True).split())
     for image in images:
         _require_space()
-        importer = subprocess.Popen([*ctr, "images", "import", "-"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
-        assert importer.stdin
-        with importer.stdin as stream:
-            image.write(stream, known)
-        if importer.wait():
-            raise RuntimeError(f"containerd did not take {image.name}")
+        known = set(subprocess.check_output([*ctr, "content", "ls", "--quiet"], text=True).split())
+        # Whole the second time: containerd collects garbage meanwhile, and a blob may be gone when it is used.
+        if failure := _import(image, ctr, known):
+            failure = _import(image, ctr, set())
+        if failure:
+            raise RuntimeError(f"containerd did not take {image.name}:\n{failure}")
         for blob, path in image.blobs.items():
             same = store / "io.containerd.content.v1.content" / "blobs" / blob.replace(":", "/")
             if isinstance(path, Path) and same.exists() and not same.samefile(path):
                 path.unlink()
                 path.hardlink_to(same)  # gigabytes, once instead of twice
+
+
+def _import(image: Image, ctr: list[str], known: set[str]) -> str:
+    """Send an image without the blobs that are known; returns why containerd did not take it, or nothing."""
+    with tempfile.TemporaryFile("w+") as errors:
+        command = [*ctr, "images", "import", "-"]
+        importer = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors)
+        assert importer.stdin
+        with contextlib.suppress(BrokenPipeError), importer.stdin as stream:  # what it did not like is in `errors`
+            image.write(stream, known)
+        if not importer.wait():
+            return ""
+        errors.seek(0)
+        return errors.read() or f"ctr ended with {importer.returncode}"
