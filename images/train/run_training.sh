@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The entry of a training pod, and the same on one machine: data if there is none, training on every GPU of the node,
-# evaluation. What follows on the command line goes to the training command. `run_training.sh data`, a pod's init step,
+# The entry of a training pod, and the same on one machine: data if there is none, what a hub's reviewers did if there is
+# a hub, training on every GPU of the node, evaluation. What follows on the command line goes to the training command. `run_training.sh data`, a pod's init step,
 # only makes the data, and succeeds in any case: whatever fails there, the whole script finds again, and reports.
 # Settings are environment variables; promethios/training/README.md lists them and the exit codes.
 set -euo pipefail
@@ -37,27 +37,29 @@ run() {
 # The training operator looks at the training container's exit code only: a pod whose init step fails is made anew for ever.
 if [ "${1:-}" = data ]; then trap '[ "$?" -ge 128 ] || exit 0' EXIT; fi
 
-# Under another name first: a folder called $data holds a whole dataset, whenever this is killed. Two pods may be at it
-# at once, since an init container is not told its node's rank; they make the same, and the first to be done counts.
-make_data() {
-  local partial=$data.partial-$HOSTNAME
+# make_once FOLDER HASHES COMMAND...: the first node makes the folder with COMMAND --output_dir, the others wait for it.
+# Under another name first: a folder of that name is whole, whenever this is killed. Two pods may be at it at once, since
+# an init container is not told its node's rank; the first to be done counts.
+make_once() {
+  local folder=$1 hashes=$1/$2 partial=$1.partial-$HOSTNAME
+  shift 2
+  if [ -f "$hashes" ]; then return; fi
+  if [ "${PET_NODE_RANK:-0}" != 0 ]; then
+    echo "waiting for $hashes, which the first node makes" >&2
+    until [ -f "$hashes" ]; do run sleep 1; done
+    return
+  fi
   rm -rf "$partial"
-  run promethios generate --output_dir "$partial" ${PROMETHIOS_NUM_EXAMPLES:+--num_examples "$PROMETHIOS_NUM_EXAMPLES"}
-  if ! mv -T "$partial" "$data" && [ ! -f "$data/DATASET.sha256" ]; then
+  run "$@" --output_dir "$partial"
+  if ! mv -T "$partial" "$folder" && [ ! -f "$hashes" ]; then
     rm -rf "$partial"
     exit 2
   fi
   rm -rf "$partial"
 }
 
-if [ ! -f "$data/DATASET.sha256" ]; then
-  if [ "${PET_NODE_RANK:-0}" = 0 ]; then
-    make_data
-  else
-    echo "waiting for $data/DATASET.sha256, which the first node makes" >&2
-    until [ -f "$data/DATASET.sha256" ]; do run sleep 1; done
-  fi
-fi
+make_once "$data" DATASET.sha256 \
+  promethios generate ${PROMETHIOS_NUM_EXAMPLES:+--num_examples "$PROMETHIOS_NUM_EXAMPLES"}
 examples=$(wc -l <"$data/train.jsonl")
 if [ "${PROMETHIOS_NUM_EXAMPLES:-$examples}" != "$examples" ]; then
   echo "error: PROMETHIOS_NUM_EXAMPLES=$PROMETHIOS_NUM_EXAMPLES, but $data, which other runs share, holds $examples;" \
@@ -65,6 +67,14 @@ if [ "${PROMETHIOS_NUM_EXAMPLES:-$examples}" != "$examples" ]; then
   exit 2
 fi
 if [ "${1:-}" = data ]; then exit; fi
+
+# As it is when the run begins: an attempt that goes on from a checkpoint learns from the same.
+feedback=
+if [ -n "${PROMETHIOS_HUB_URL:-}" ]; then
+  feedback=${PROMETHIOS_FEEDBACK:-$output-feedback}
+  mkdir -p "$(dirname "$feedback")"
+  make_once "$feedback" FEEDBACK.sha256 promethios feedback export --hub "$PROMETHIOS_HUB_URL"
+fi
 
 gates=()
 if [ "${PROMETHIOS_REQUIRE_GATES:-true}" = false ]; then gates=(--ignore_gates); fi
@@ -76,6 +86,7 @@ run python -m promethios.training_attempt --output_dir "$output" --data_dir "$da
   ${PROMETHIOS_NODE:+--node "$PROMETHIOS_NODE"} \
   ${PROMETHIOS_TERMINATION_LOG:+--termination_log "$PROMETHIOS_TERMINATION_LOG"} \
   -- --config "$config" \
+  ${feedback:+--feedback_dir "$feedback"} \
   ${PROMETHIOS_CHECKPOINT_STORE:+--checkpoint_store "$PROMETHIOS_CHECKPOINT_STORE"} \
   ${PROMETHIOS_CHECKPOINT_STAGING:+--checkpoint_staging "$PROMETHIOS_CHECKPOINT_STAGING"} \
   "$@"

@@ -78,16 +78,26 @@ def domains(report: Mapping[str, Any]) -> tuple[str, ...]:
     """Return introduction and content of the section on each domain."""
     found = {item["domain"]: item for item in report["domains"]}
     names = [*found, *(name for name in report["certificate"]["domains"] if name not in found)]
-    rows = [[_name(name, found.get(name)), *_compliance(found.get(name)), *_certified(name, report)] for name in names]
+    texts = report["text"]["by_domain"]
+    rows = [
+        [
+            _name(name, found.get(name)),
+            *_compliance(found.get(name)),
+            _checks(texts.get(name)),
+            *_certified(name, report),
+        ]
+        for name in names
+    ]
     heads = [
-        "Domain", "Examples", "Accuracy", "Gain, in points", "Right when answered", "Trust required",
+        "Domain", "Examples", "Accuracy", "Gain, in points", "Right when answered", "Trust required", "Checks kept",
         "Certified risk", "Threshold", "Answered: certified, test", "Missed on test", "Promise",
     ]  # fmt: skip
     default = report["certificate"]["default_threshold"]
     return (
         "An answer is right when the expert did not escalate; the lower bound (one-sided, 95 %, Wilson) of being right "
-        "has to reach the trust that the domain requires. The certified risk is the upper bound (Clopper-Pearson, "
-        "95 %) of a request being answered although the expert would have taken it, on examples that no calibration "
+        "has to reach the trust that the domain requires. Checks are kept by a response that passes every check of the "
+        "domain's norms. The certified risk is the upper bound (Clopper-Pearson, 95 %) of a request being answered "
+        "although the expert would have taken it, on examples that no calibration "
         "saw. A promise counts as broken when the risk on the test set is above its limit and not by chance. Served is "
         "the lower threshold of the certified one and the one of cost; a domain without a certificate of its own, or "
         f"none stated, gets the most careful: {default:.3f}. The gain is over the best simpler system; q is McNemar's "
@@ -96,7 +106,7 @@ def domains(report: Mapping[str, Any]) -> tuple[str, ...]:
             "Every domain: by the domain that is true on the left, by the one that the request states on the right",
             heads,
             rows,
-            numeric={1, 2, 3, 4, 6, 7, 8, 9},
+            numeric={1, 2, 3, 4, 6, 7, 8, 9, 10},
             kind="dense",
         ),
     )
@@ -119,6 +129,12 @@ def _compliance(item: Mapping[str, Any] | None) -> list[str]:
         _two_lines(percent(item["right_when_answered"]), f"at least {percent(item['right_lower_bound'])}"),
         _two_lines(reached, percent(item["required_trust"])),
     ]
+
+
+def _checks(text: Mapping[str, Any] | None) -> str:
+    if text is None:
+        return ""
+    return _two_lines(percent(text["measures"]["keeps_checks"]["value"]), f"of {text['num_responses']:,} responses")
 
 
 def _certified(name: str, report: Mapping[str, Any]) -> list[str]:

@@ -3,7 +3,7 @@
 An answer is right when the expert did not escalate the request. The one-sided 95 % lower Wilson bound of
 P(right | answered) has to reach the domain's required trust, so a small sample does not pass by luck. The score (the
 seed's "domain compliance") is the share of domains where it does. Whether responses keep their domain's checks is
-measured by `text_quality`.
+measured by `text_quality`, over all and for each domain.
 
 Each domain also says whether the model decides it better than a rival does: McNemar's exact test on the same requests.
 So many tests find something by chance, so `q_value` is the p-value after Benjamini & Hochberg 1995 (J. R. Stat. Soc. B

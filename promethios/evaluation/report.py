@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from promethios.evaluation.intervals import Estimate, FloatArray, clopper_pearso
 from promethios.evaluation.risk_coverage import risk_coverage_curves
 from promethios.evaluation.self_questioning import self_questioning_note
 from promethios.evaluation.text_quality import JudgedResponse, linguistic_calibration, text_measures
+from promethios.ontology.governance_ontology import load_ontology
 from promethios.telemetry.header import DECISIONS
 
 FORMAT_VERSION: Final = 2
@@ -193,11 +194,17 @@ def _text_report(findings: Findings) -> dict[str, Any]:
         "measures": text_measures(judged),
         "linguistic_calibration": linguistic_calibration(judged),
         "leak_upper_bound": float(clopper_pearson_upper(sum(bool(item.leaks) for item in judged), len(judged))),
-        "by_decision": {
-            decision: {"num_responses": len(given), "measures": text_measures(given)}
-            for decision in DECISIONS
-            if (given := [item for item in judged if item.decision == decision])
-        },
+        "by_decision": _text_by(DECISIONS, lambda item: item.decision, judged),
+        "by_domain": _text_by(load_ontology().domains, lambda item: item.example.domain, judged),
         "reference": {"num_responses": len(findings.reference), "measures": text_measures(findings.reference)},
         "samples": [item.to_json() for item in shown],
+    }
+
+
+def _text_by(
+    names: Iterable[str], name_of: Callable[[JudgedResponse], str | None], judged: Sequence[JudgedResponse]
+) -> dict[str, Any]:
+    groups = {name: [item for item in judged if name_of(item) == name] for name in names}
+    return {
+        name: {"num_responses": len(group), "measures": text_measures(group)} for name, group in groups.items() if group
     }

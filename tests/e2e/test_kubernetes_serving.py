@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import threading
 import time
 import urllib.error
@@ -18,6 +17,7 @@ import pytest
 from obstore.store import S3Store
 from openai import APIError, OpenAI
 
+from promethios.data.feedback import feedback_sha256, read_supervised
 from tests.e2e.cluster import console, jobs, prometheus, webhook
 from tests.e2e.cluster.jobs import JOB, Run
 from tests.e2e.cluster.real import BUCKET, S3_KEY, S3_SECRET, RealCluster
@@ -97,7 +97,9 @@ def escalated(release: Release) -> str:
     raise AssertionError("no request was escalated")
 
 
-def test_an_escalation_is_reviewed_and_becomes_training_data(release: Release, tmp_path: Path) -> None:
+def test_an_escalation_is_reviewed_and_the_cluster_trains_again_on_what_the_reviewer_did(
+    release: Release, tmp_path: Path
+) -> None:
     review_id = escalated(release)
     with release.forwarded("hub", 8080) as hub:
         review = release.cluster.wait(
@@ -124,7 +126,11 @@ def test_an_escalation_is_reviewed_and_becomes_training_data(release: Release, t
         subprocess.run(export, check=True, env=environment, capture_output=True)
     lines = (tmp_path / "feedback" / "supervised.jsonl").read_text(encoding="utf-8").splitlines()
     assert review_id in [json.loads(line)["id"] for line in lines]
-    assert starts_training(tmp_path)
+    run = train_again(release, tmp_path / "overlay")
+    learned = run.folder.parent.parent / "feedback" / run.job
+    assert review_id in [example.id for example in read_supervised(learned)[0]]
+    facts = json.loads((run.folder / "training_run.json").read_text(encoding="utf-8"))
+    assert facts["feedback_sha256"] == feedback_sha256(learned)
 
 
 def found(look: Callable[[], Any]) -> Any:
@@ -137,16 +143,26 @@ def found(look: Callable[[], Any]) -> Any:
         raise
 
 
-def starts_training(folder: Path) -> bool:
-    """Whether a training that learns from the feedback takes its first steps."""
-    promethios = [sys.executable, "-m", "promethios.cli"]
-    data = ["generate", "--output_dir", str(folder / "data"), "--num_examples", "200"]
-    subprocess.run([*promethios, *data], check=True, capture_output=True)
-    train = ["train", "--config", "nano", "--data_dir", str(folder / "data"), "--output_dir", str(folder / "model")]
-    train += ["--feedback_dir", str(folder / "feedback"), "--set", "training.max_steps=3"]
-    done = subprocess.run([*promethios, *train], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return (folder / "model" / "training_run.json").is_file()
+def train_again(release: Release, overlay: Path) -> Run:
+    """The rehearsal once more beside the release, on what its hub's reviewers did; returns when it has succeeded."""
+    jobs.write_overlay(
+        overlay,
+        "cpu-rehearsal",
+        namespace=release.namespace,
+        components=["feedback"],
+        patches=[jobs.named("promethios-training-again", ["--set", "training.max_steps=3"])],
+        secretGenerator=[
+            {
+                "name": "promethios-hub",
+                "literals": [f"PROMETHIOS_HUB_KEY={release.keys['boss']}"],
+                "options": {"disableNameSuffixHash": True},
+            }
+        ],
+    )
+    run = Run(release.cluster, "promethios-training-again", release.namespace)
+    with run.applied(overlay):
+        run.wait_until_succeeded()
+    return run
 
 
 class Load:

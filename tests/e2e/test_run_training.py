@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import httpx
 import psutil
 import pytest
 import yaml
@@ -21,7 +22,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from promethios.checkpoint.attempts import read_attempts
 from promethios.configs.run_config import load_run_config
+from promethios.data.feedback import read_supervised
 from promethios.data.folder import HASHES, verify_dataset
+from tests.hub.documents import review_record
+from tests.hub.servers import HubProcess
 
 pytestmark = pytest.mark.integration
 
@@ -206,6 +210,35 @@ def test_data_of_another_size_are_not_taken_for_those_asked_for(
     process = start(**data_settings | {"NUM_EXAMPLES": 400})
     assert "NUM_EXAMPLES=400, but" in process.communicate(timeout=120)[1]
     assert process.returncode == 2
+
+
+def test_what_reviewers_did_is_asked_for_once_and_other_nodes_wait_for_it(
+    small_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = HubProcess({"PROMETHIOS_HUB_DATABASE_URL": f"sqlite:///{tmp_path / 'hub.db'}"}, tmp_path / "hub.log")
+    settings = {"DATA": small_dataset, "OUTPUT": tmp_path / "runs" / "again", "HUB_URL": hub.url}
+    settings["CONFIG"] = tmp_path / "none.yaml"  # so that it ends where training would begin
+    feedback = tmp_path / "runs" / "again-feedback"
+    hub.start()
+    try:
+        process = start(**settings)
+        assert "no review: there is nothing to learn from yet" in process.communicate(timeout=120)[1]
+        assert process.returncode == 2 and not feedback.exists()
+        httpx.post(f"{hub.url}/v1/reviews", json={"reviews": [review_record(0)]}).raise_for_status()
+        decision = {"version": 1, "action": "edit", "response": "Better."}
+        httpx.post(f"{hub.url}/v1/reviews/gov-000000000000/decide", json=decision).raise_for_status()
+        monkeypatch.setenv("PET_NODE_RANK", "1")
+        waiting = start(**settings)
+        wait_for_line(waiting, "waiting for ")
+        monkeypatch.delenv("PET_NODE_RANK")
+        assert end(start(**settings)) == end(waiting) == 2
+    finally:
+        hub.stop()
+    examples, weights = read_supervised(feedback)
+    assert [example.response for example in examples] == ["Better."] and len(weights) == 1
+    process = start(**settings)  # without the hub: what is there is kept
+    assert "none.yaml" in process.communicate(timeout=120)[1]
+    assert [path.name for path in feedback.parent.glob("*feedback*")] == [feedback.name]
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])

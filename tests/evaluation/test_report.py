@@ -56,6 +56,13 @@ def test_every_leak_is_shown_among_the_samples(report: dict[str, Any]) -> None:
     assert sum(bool(sample["leaks"]) for sample in report["text"]["samples"]) == 20
 
 
+def test_the_checks_that_a_domain_demands_are_counted_for_each_domain(report: dict[str, Any]) -> None:
+    text = report["text"]
+    assert sum(part["num_responses"] for part in text["by_domain"].values()) == text["num_responses"]
+    kept = sum(part["num_responses"] * part["measures"]["keeps_checks"]["value"] for part in text["by_domain"].values())
+    assert kept == pytest.approx(text["num_responses"] * text["measures"]["keeps_checks"]["value"])
+
+
 def test_the_terminal_shows_scores_baselines_and_gates(report: dict[str, Any]) -> None:
     text = console_table(report)
     assert "Overall governance score" in text

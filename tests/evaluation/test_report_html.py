@@ -58,6 +58,8 @@ def test_every_domain_stands_there_with_its_certificate(
         assert f"{domain['threshold']:.3f}" in text
         assert f"limit {100 * domain['risk_limit']:.1f}" in text
         assert f"{kept['num_missed']} of {kept['num_examples']}" in text
+    for part in report["text"]["by_domain"].values():
+        assert f"of {part['num_responses']} responses" in text
     without = [name for name, domain in report["certificate"]["domains"].items() if not domain["threshold"]]
     assert "hr" in without
     assert text.count("none certified") == len(without)

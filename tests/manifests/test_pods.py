@@ -152,6 +152,19 @@ def test_with_an_object_store_every_run_has_a_folder_of_its_own_and_both_pods_ha
     assert "PROMETHIOS_STORE_ROOT" in one(objects, "ConfigMap")["data"]
 
 
+def test_with_feedback_every_run_keeps_the_reviews_that_it_began_with_and_only_the_training_has_the_key(
+    tmp_path: Path,
+) -> None:
+    pod = training_pod(with_components(tmp_path, "cpu-rehearsal", ["feedback"]))
+    [training], [data] = pod["containers"], pod["initContainers"]
+    names = [each["name"] for each in training["env"]]
+    place = names.index("PROMETHIOS_FEEDBACK")
+    assert training["env"][place]["value"] == "/workspace/feedback/$(PROMETHIOS_RUN)"
+    assert names.index("PROMETHIOS_RUN") < place
+    key = {"secretRef": {"name": "promethios-hub", "optional": True}}
+    assert key in training["envFrom"] and key not in data["envFrom"]
+
+
 def test_nothing_goes_in_or_out_unless_a_policy_says_so(tmp_path: Path) -> None:
     objects = with_components(tmp_path, "8xa100-40gb", COMPONENTS)
     policies = [each["spec"] for each in objects if each["kind"] == "NetworkPolicy"]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.nn import functional
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from promethios.configs.run_config import LossWeights, ModelSection, load_run_config
@@ -265,6 +266,26 @@ def test_neighbouring_values_start_close_together_and_the_curve_does_not_kink(pr
     assert steps.max() < 0.15 * norm  # of independent rows: 1.4 times the norm
     assert steps.max() < 2 * steps.min()
     assert bends.max() < 0.25 * steps.max()  # of independent rows: 1.7 times the step
+
+
+@pytest.mark.parametrize("kind", ["smooth", "bins"])
+def test_a_monotone_response_learned_from_every_tenth_value_is_monotone_in_between(kind: str) -> None:
+    """Bins, where a value in between was never trained, do not have it: the test can fail."""
+    torch.manual_seed(0)
+    section = dataclasses.replace(load_run_config("nano").model, value_embedding=kind)
+    model = PromethiosForCausalLM(sentinel_config(section))
+    readout = torch.nn.Linear(section.hidden_size, 1)
+    values = torch.tensor(model.reserved.value_ids)
+    true = torch.linspace(3.0, -3.0, len(values))  # log-odds that fall as trust rises
+    optimiser = torch.optim.Adam([*model.parameters(), *readout.parameters()], lr=3e-3)
+    for _ in range(200):
+        optimiser.zero_grad()
+        functional.mse_loss(readout(model.embed(values[::10])).squeeze(-1), true[::10]).backward()
+        optimiser.step()
+    with torch.no_grad():
+        response = readout(model.embed(values)).squeeze(-1)
+    assert (response[::10] - true[::10]).abs().max() < 0.1, "it was learned"
+    assert bool((response.diff() < 0).all()) == (kind == "smooth")
 
 
 def test_bins_embed_each_number_by_a_row_of_its_own(tiny_section: ModelSection, tmp_path: Path) -> None:

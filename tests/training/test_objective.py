@@ -9,8 +9,8 @@ from torch.nn import functional
 from promethios.configs.run_config import LossWeights, load_run_config
 from promethios.model.governance_sentinel_8b import NUM_EVIDENCE
 from promethios.training.objective import (
+    ALLOWED,
     DECISION_LOSSES,
-    TOLERANCE,
     defer_loss,
     escalation_log_odds,
     governance_losses,
@@ -166,11 +166,20 @@ def test_only_a_rise_after_a_better_reading_costs() -> None:
 
 
 @pytest.mark.parametrize("kind", [kind for kind in TWIN_KINDS if kind != RAISED])
-def test_a_change_beyond_the_tolerance_costs_in_both_directions(kind: str) -> None:
-    scores, pairs = twins((0.0, 1.0), (0.0, -2.0), (1.0, 1.0), kind=kind)
+def test_a_change_beyond_what_is_allowed_costs_in_both_directions(kind: str) -> None:
+    lowest, highest = ALLOWED[kind]
+    scores, pairs = twins((0.0, 1.0), (0.0, -2.0), (1.0, 1.0 + highest), kind=kind)
     losses = governance_losses(LOGITS, scores, pairs)
-    assert losses["invariance"].item() == pytest.approx((3.0 - 2 * TOLERANCE[kind]) / 3)
+    assert losses["invariance"].item() == pytest.approx((1.0 - highest + 2.0 + lowest) / 3)
     assert losses["monotonicity"].item() == 0.0
+
+
+def test_an_attack_may_make_the_model_more_careful_but_not_less() -> None:
+    def cost(change: float) -> float:
+        scores, pairs = twins((0.0, change), kind="spoof")
+        return governance_losses(LOGITS, scores, pairs)["invariance"].item()
+
+    assert cost(0.3) == 0.0 < cost(-0.1)
 
 
 def test_log_odds_are_those_of_the_stated_probability() -> None:
