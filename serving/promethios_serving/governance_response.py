@@ -7,7 +7,7 @@ streamed, and a refused request gets its HTTP status instead of an error inside 
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Final
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -17,6 +17,9 @@ from promethios_serving.event_stream import EventStream
 from promethios_serving.openai_errors import send_refusal
 from promethios_serving.request_context import CURRENT, GovernedRequest
 from promethios_serving.settings import Expose
+
+DECISION_HEADER: Final = "x-promethios-decision"
+DECISION_ID_HEADER: Final = "x-promethios-decision-id"
 
 
 def governance_field(request: GovernedRequest, expose: Expose) -> dict[str, Any] | None:
@@ -123,8 +126,8 @@ class _Response:
         headers: list[tuple[bytes, bytes]] = list(self._start["headers"])
         field = governance_field(self._request, self._expose)
         if field is not None:
-            headers.append((b"x-promethios-decision", field["decision"].encode()))
-            headers.append((b"x-promethios-decision-id", field["id"].encode()))
+            headers.append((DECISION_HEADER.encode(), field["decision"].encode()))
+            headers.append((DECISION_ID_HEADER.encode(), field["id"].encode()))
         return headers
 
     def _reasoning(self) -> str:

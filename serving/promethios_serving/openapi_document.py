@@ -1,10 +1,12 @@
-"""The OpenAPI document of a governed server (`/openapi.json`, `/docs`): vLLM's own, told as it is behind the wrapper.
+"""The OpenAPI document of a governed server (`/openapi.json`): another server's, told as it is behind the wrapper.
 
 Closed routes are left out; governed ones have the `governance` field, its headers and the refusals. OpenAPI 3.1.
+The engine's is made from vLLM's own, which `/docs` shows; the one of wrapped mode says of chat what every upstream has.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from copy import deepcopy
 from http import HTTPStatus
 from typing import Any, Final, get_args
@@ -14,8 +16,9 @@ from promethios.ontology.governance_ontology import load_ontology
 from promethios.telemetry.header import DECISIONS, SCORE_NAMES
 from promethios.telemetry.state import CHANNELS, Channel
 from promethios_serving import governance_input, request_id
+from promethios_serving.governance_response import DECISION_HEADER, DECISION_ID_HEADER
 from promethios_serving.request_context import DomainSource
-from promethios_serving.route_allowlist import GOVERNED_ROUTES, is_open
+from promethios_serving.route_allowlist import CHAT_ROUTE, GOVERNED_ROUTES, is_open
 from promethios_serving.telemetry.subject import MAX_NAME
 
 Schema = dict[str, Any]
@@ -36,14 +39,53 @@ _HEADERS: Final = {
 }
 
 
-def governed_document(document: dict[str, Any]) -> dict[str, Any]:
-    """Return the document of the governed server. document: of vLLM's application with the wrapper's routes."""
+_UPSTREAM_REFUSED: Final = (400, 409, 413, 415, 422, 429, 502, 504)
+"""What an upstream may answer, and what is said when it answers nothing of use."""
+_CHAT: Final = "ChatCompletionRequest"
+
+
+def wrapped_document(pages: Collection[str]) -> dict[str, Any]:
+    """Return the document of wrapped mode. pages: the routes that only tell of the server."""
+    paths: dict[str, Any] = {
+        page: {"get": {"responses": {"200": {"description": "Successful Response", "content": _page(page)}}}}
+        for page in sorted(pages)
+    }
+    answer = {
+        "description": "JSON, or server-sent events",
+        "content": {"application/json": {}, "text/event-stream": {}},
+    }
+    body = {"required": True, "content": {"application/json": {"schema": _ref(_CHAT)}}}
+    summary = "A governed chat completion; what else the upstream understands goes on to it"
+    paths[CHAT_ROUTE] = {"post": {"summary": summary, "requestBody": body, "responses": {"200": answer}}}
+    message = _object(role={"type": "string"}, content={"type": ["string", "array", "null"]})
+    messages = {
+        "type": "array",
+        "minItems": 1,
+        "items": {**message, "additionalProperties": True, "required": ["role"]},
+    }
+    chat = _object(model={"type": "string"}, messages=messages, stream={"type": ["boolean", "null"]})
+    chat |= {"additionalProperties": True, "required": ["messages"]}
+    document = {"openapi": "3.1.0", "paths": paths, "components": {"schemas": {_CHAT: chat}}}
+    return governed_document(document, _UPSTREAM_REFUSED)
+
+
+def _page(path: str) -> dict[str, Any]:
+    return {"text/plain" if path == "/metrics" else "application/json": {}}
+
+
+def governed_document(document: dict[str, Any], refusals: Iterable[int] = ()) -> dict[str, Any]:
+    """Return the document of the governed server. document: of vLLM's application with the wrapper's routes.
+
+    refusals: statuses of refusals, beside those of every governed server.
+    """
     document = deepcopy(document)
     paths: dict[str, dict[str, Any]] = {}
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             if is_open(method.upper(), path):
-                paths.setdefault(path, {})[method] = _refusing(operation, get=method == "get")
+                paths.setdefault(path, {})[method] = _refusing(
+                    operation, {*(_REFUSED_GET if method == "get" else _REFUSED), *refusals}
+                )
     components = document.setdefault("components", {})
     components["schemas"] = {**components.get("schemas", {}), **_schemas()}
     components["securitySchemes"] = {_KEY: {"type": "http", "scheme": "bearer"}}
@@ -53,13 +95,12 @@ def governed_document(document: dict[str, Any]) -> dict[str, Any]:
     return {**document, "info": {"title": title, "version": __version__}, "paths": paths}
 
 
-def _refusing(operation: dict[str, Any], *, get: bool) -> dict[str, Any]:
+def _refusing(operation: dict[str, Any], statuses: Iterable[int]) -> dict[str, Any]:
     """Return an operation with the refusals that it may meet, all of one shape; a server may ask for a key."""
     answers = {status: reply for status, reply in operation["responses"].items() if status.startswith("2")}
     content = {"application/json": {"schema": _ref(_ERROR)}}
     refusals = {
-        str(status): {"description": HTTPStatus(status).phrase, "content": content}
-        for status in (_REFUSED_GET if get else _REFUSED)
+        str(status): {"description": HTTPStatus(status).phrase, "content": content} for status in sorted(statuses)
     }
     return {**operation, "responses": {**answers, **refusals}, "security": [{}, {_KEY: []}]}
 
@@ -80,8 +121,8 @@ def _govern(operation: dict[str, Any], schemas: dict[str, Schema]) -> None:
         "description": "The interface's own answer, and the decision that it was given under.",
     }
     answer["headers"] = {
-        "x-promethios-decision": {"schema": {"enum": list(DECISIONS)}},
-        "x-promethios-decision-id": {"schema": {"type": "string"}},
+        DECISION_HEADER: {"schema": {"enum": list(DECISIONS)}},
+        DECISION_ID_HEADER: {"schema": {"type": "string"}},
         request_id.HEADER: {"schema": {"type": "string"}},
     }
 

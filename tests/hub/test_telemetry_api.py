@@ -59,6 +59,44 @@ def test_malformed_telemetry_is_refused_whole(hub: TestClient, telemetry: dict[s
     assert values(hub) == {}
 
 
+def test_what_was_withdrawn_is_told_to_engines_and_nothing_older_brings_it_back(hub: TestClient) -> None:
+    agent = {"tenant": "acme", "agent": "a"}
+    write(hub, {"tenant": "acme"}, trust=0.9)
+    write(hub, agent, trust=0.1, verify=0.2, attest=0.3)
+    cursor = hub.get("/v1/telemetry").json()["next"]
+    withdrawn = hub.delete("/v1/telemetry", params={**agent, "channel": ["trust", "verify"]})
+    assert withdrawn.json() == {"withdrawn": 2}
+    assert values(hub, cursor)["acme/a/None"] == {"trust": None, "verify": None, "attest": 0.3}
+    write(hub, agent, trust={"value": 0.1, "age_s": 60})
+    write(hub, agent, verify=0.8)
+    assert values(hub)["acme/a/None"] == {"trust": None, "verify": 0.8, "attest": 0.3}
+    assert values(hub)["acme/None/None"] == {"trust": 0.9}, "another subject's stands"
+    assert hub.delete("/v1/telemetry", params=agent).json() == {"withdrawn": 2}
+    assert hub.delete("/v1/telemetry", params=agent).json() == {"withdrawn": 0}
+
+
+def test_a_channel_that_nobody_knows_cannot_be_withdrawn(hub: TestClient) -> None:
+    write(hub, {}, trust=0.4)
+    refused = hub.delete("/v1/telemetry", params={"channel": ["trust", "trst"]})
+    assert refused.status_code == 400
+    assert "'trst' is no channel; did you mean 'trust'?" in refused.json()["error"]["message"]
+    assert hub.delete("/v1/telemetry", params={"chanel": "trust"}).status_code == 400, "not everything, by a slip"
+    assert values(hub) == {"None/None/None": {"trust": 0.4}}
+
+
+def test_a_tenants_key_withdraws_of_its_own_tenant_only(make_hub: MakeHub, access_file: Path) -> None:
+    hub = make_hub(access_file=access_file)
+    for tenant in ("acme", "other"):
+        body = {"subject": {"tenant": tenant}, "telemetry": {"trust": 0.4}}
+        assert hub.post("/v1/telemetry", json=body, headers=key("telemetry")).status_code == 200
+    headers = key("acme-telemetry")
+    assert hub.delete("/v1/telemetry", params={"tenant": "other"}, headers=headers).status_code == 403
+    assert hub.delete("/v1/telemetry", headers=key("acme-app")).status_code == 403
+    assert hub.delete("/v1/telemetry", headers=headers).json() == {"withdrawn": 1}
+    found = hub.get("/v1/telemetry", headers=key("engine")).json()["data"]
+    assert {e["subject"]["tenant"]: e["telemetry"]["trust"]["value"] for e in found} == {"acme": None, "other": 0.4}
+
+
 def test_a_tenants_key_writes_its_own_tenant_only(make_hub: MakeHub, access_file: Path) -> None:
     hub = make_hub(access_file=access_file)
     headers = key("acme-telemetry")

@@ -7,9 +7,11 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
+from pydantic import Field
 
-from promethios.errors import TelemetryError
+from promethios.errors import TelemetryError, nearest
 from promethios.telemetry.document import document_from_plain
+from promethios.telemetry.state import CHANNEL_BY_NAME
 from promethios_hub import metrics
 from promethios_hub.api.callers import Engine, TelemetrySender, require_tenant
 from promethios_hub.records import Strict, Subject
@@ -24,6 +26,12 @@ class Telemetry(Strict):
 
     subject: Subject = Subject()
     telemetry: dict[str, Any]
+
+
+class Withdrawal(Subject):
+    """Whose readings are withdrawn. channel: which of them; without any, all."""
+
+    channel: list[str] = Field(default=[], max_length=len(CHANNEL_BY_NAME))
 
 
 @router.post("")
@@ -47,6 +55,25 @@ async def write(body: Telemetry, request: Request, caller: TelemetrySender) -> d
     written = await _store(request).write(subject, readings)
     metrics.TELEMETRY_WRITES.inc(written)
     return {"written": written}
+
+
+@router.delete("")
+async def withdraw(
+    request: Request,
+    caller: TelemetrySender,
+    of: Annotated[Withdrawal, Query()],
+) -> dict[str, int]:
+    """Take back what was said of a subject, in one channel or in all: what is known of its agent or tenant holds again.
+
+    A key with a tenant withdraws of its own tenant; without a subject, what was said of all of it.
+    """
+    tenant = of.tenant or caller.tenant
+    require_tenant(caller, tenant)
+    for name in of.channel:
+        if name not in CHANNEL_BY_NAME:
+            raise bad_request(f"{name!r} is no channel{nearest(name, CHANNEL_BY_NAME)}", "channel")
+    subject = {"tenant": tenant, "agent": of.agent, "session": of.session}
+    return {"withdrawn": await _store(request).withdraw(subject, of.channel)}
 
 
 @router.get("")

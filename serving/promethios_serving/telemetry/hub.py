@@ -27,6 +27,8 @@ _MAX_PAGE_BYTES: Final = 8 * 1024 * 1024
 _MAX_PAGES: Final = 1000
 Readings = dict[str, tuple[float | str, float]]
 """Channel to value and time (Unix seconds)."""
+News = dict[str, tuple[float | str | None, float]]
+"""The same as the hub tells it: a reading that was withdrawn has the value None."""
 
 
 class HubTelemetry:
@@ -107,15 +109,17 @@ class HubTelemetry:
         news = False
         for entry in entries:
             try:
-                subject, readings = _entry(entry)
+                subject, told = _entry(entry)
             except TelemetryError as error:
                 refused.append(str(error))
                 continue
             known = self._readings.get(subject, (0.0, {}))[1]
-            if known | readings != known:
+            now_known = {name: (v, at) for name, (v, at) in (known | told).items() if v is not None}
+            if now_known != known:
                 news = True
                 self._readings.pop(subject, None)
-                self._readings[subject] = (time.time(), known | readings)
+                if now_known:
+                    self._readings[subject] = (time.time(), now_known)
         return news
 
     def _forget(self, now: float) -> None:
@@ -128,16 +132,17 @@ class HubTelemetry:
             del self._readings[subject]
 
 
-def _entry(entry: Any) -> tuple[Subject, Readings]:
+def _entry(entry: Any) -> tuple[Subject, News]:
     """Return whom an entry is about and what it says, with times in Unix seconds. Raises TelemetryError."""
     try:
         subject = Subject(**entry["subject"]).layers()[0]
-        news = dict(entry["telemetry"])
-        readings = {name: (reading["value"], _seconds(reading["at"])) for name, reading in news.items()}
+        channels = dict(entry["telemetry"])
+        told = {name: (reading["value"], _seconds(reading["at"])) for name, reading in channels.items()}
     except (LookupError, TypeError, ValueError, AttributeError):
         raise TelemetryError("an entry is not the hub's") from None
-    GovernanceState.from_mapping({name: {"value": v, "at": at} for name, (v, at) in readings.items()}, now=time.time())
-    return subject, readings
+    readings = {name: None if v is None else {"value": v, "at": at} for name, (v, at) in told.items()}
+    GovernanceState.from_mapping(readings, now=time.time())
+    return subject, told
 
 
 def _seconds(at: Any) -> float:

@@ -24,7 +24,7 @@ import os
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, suppress
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -41,12 +41,13 @@ from promethios_serving.governance_response import GovernanceResponse
 from promethios_serving.governed_requests import GovernedRequests
 from promethios_serving.in_flight import InFlight
 from promethios_serving.openai_errors import RequestRefused, send_refusal
+from promethios_serving.openapi_document import wrapped_document
 from promethios_serving.request_body import BodyLimit
 from promethios_serving.request_id import RequestId
 from promethios_serving.reviews.hub_link import HubLink, hub_link
 from promethios_serving.reviews.review_record import DecidingModel
 from promethios_serving.reviews.spool import SpoolFull
-from promethios_serving.route_allowlist import needed_scope
+from promethios_serving.route_allowlist import CHAT_ROUTE, needed_scope
 from promethios_serving.settings import Settings
 from promethios_serving.status import telemetry_status
 from promethios_serving.telemetry.choice import signed_telemetry, telemetry_source
@@ -56,8 +57,6 @@ from promethios_serving.wrapped.experiment import Arm, Experiment, read_experime
 from promethios_serving.wrapped.experiment_routing import ExperimentRouting, Report
 from promethios_serving.wrapped.governed_chat import GovernedChat
 from promethios_serving.wrapped.upstream import UPSTREAM, Upstream, UpstreamAddress, open_session
-
-CHAT: Final = "/v1/chat/completions"
 
 
 class WrappedServer:
@@ -83,6 +82,7 @@ class WrappedServer:
             "/metrics": self._metrics,
             "/v1/governance": self._status,
             "/v1/models": self._models,
+            "/openapi.json": self._document,
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -95,12 +95,12 @@ class WrappedServer:
 
     async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
         method, path = scope["method"], scope["path"]
-        if method == "POST" and path == CHAT:
+        if method == "POST" and path == CHAT_ROUTE:
             return await self._chat(scope, receive, send)
         page = self._pages.get(path) if method in ("GET", "HEAD") else None
         try:
             if page is None:
-                message = f"{method} {path} is not governed in wrapped mode, so it is closed; ask POST {CHAT}"
+                message = f"{method} {path} is not governed in wrapped mode, so it is closed; ask POST {CHAT_ROUTE}"
                 raise RequestRefused(HTTPStatus.NOT_FOUND, "closed_route", message)
             content_type, body = await page()
         except RequestRefused as refusal:
@@ -125,6 +125,9 @@ class WrappedServer:
             "telemetry": telemetry_status(self._source),
         }
         return b"application/json", json.dumps(status).encode()
+
+    async def _document(self) -> tuple[bytes, bytes]:
+        return b"application/json", json.dumps(wrapped_document(self._pages)).encode()
 
     async def _models(self) -> tuple[bytes, bytes]:
         arm = next(arm for arm in self._experiment.arms if not arm.shadow)

@@ -17,6 +17,7 @@ from typing import Any, Final
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from promethios_serving import metrics, request_id
+from promethios_serving.governance_response import DECISION_HEADER, DECISION_ID_HEADER
 from promethios_serving.request_body import read_body, replay
 from promethios_serving.request_context import CURRENT, GovernedRequest
 from promethios_serving.wrapped.experiment import Arm, Experiment, assign, unit_of
@@ -27,7 +28,7 @@ from promethios_serving.wrapped.upstream import UPSTREAM, Upstream
 Report = Callable[[dict[str, Any]], Coroutine[Any, Any, None]]
 """Takes an outcome to the hub; does not raise."""
 MAX_SHADOWS: Final = 32
-_DECISION_HEADERS: Final = ("x-promethios-decision", "x-promethios-decision-id")
+_DECISION_HEADERS: Final = (DECISION_HEADER, DECISION_ID_HEADER)
 _log: Final = logging.getLogger("promethios.experiments")
 
 

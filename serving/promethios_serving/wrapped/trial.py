@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from starlette.datastructures import Headers
 from starlette.types import Message, Send
 
 from promethios.telemetry.header import DECISIONS
+from promethios_serving.governance_response import DECISION_HEADER, DECISION_ID_HEADER
 from promethios_serving.wrapped.experiment import Arm
 
 TRIAL: Final = "promethios.trial"
@@ -78,9 +80,9 @@ class Trial:
     def _see(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._status = message["status"]
-            headers = dict(message["headers"])
-            if self.decision is None and b"x-promethios-decision-id" in headers:  # a native engine's
-                self.decided(headers[b"x-promethios-decision-id"].decode(), headers[b"x-promethios-decision"].decode())
+            headers = Headers(raw=message["headers"])
+            if self.decision is None and DECISION_ID_HEADER in headers:  # a native engine's
+                self.decided(headers[DECISION_ID_HEADER], headers[DECISION_HEADER])
         elif message["type"] == "http.response.body":
             body = message.get("body", b"")
             if body and self._first is None:

@@ -91,6 +91,22 @@ def test_a_low_reading_about_a_session_holds_on_when_it_is_stale(pages: Pages) -
     assert {c.name: stale_level(c, r) for c, r in state if r is not None} == {"trust": 4}
 
 
+def test_what_was_withdrawn_gives_way_to_what_is_known_of_the_others(pages: Pages) -> None:
+    session = {"tenant": "acme", "agent": "triage", "session": "s-1"}
+    pages.pages = [page(1, ({"tenant": "acme"}, {"trust": at(0.8)}), (session, {"trust": at(0.1), "verify": at(0.2)}))]
+    telemetry = source()
+    asyncio.run(telemetry.refresh())
+    assert values(telemetry.state(ACME)) == {"trust": 0.1, "verify": 0.2}
+    pages.pages = [page(2, (session, {"trust": at(None)}))]
+    asyncio.run(telemetry.refresh())
+    assert values(telemetry.state(ACME)) == {"trust": 0.8, "verify": 0.2}
+    withdrawn = page(3, (session, {"verify": at(None)}), ({"tenant": "acme"}, {"trust": at(None)}))
+    pages.pages = [withdrawn, withdrawn]  # the hub repeats its last seconds
+    asyncio.run(telemetry.refresh())
+    assert telemetry.state(ACME) is None and telemetry.error is None
+    assert pages.pages == [], "it was news, and the second time no more"
+
+
 def test_only_news_is_asked_for_and_page_after_page_until_there_is_none(pages: Pages) -> None:
     first, second = page(7, ({}, {"trust": at(0.5)})), page(9, ({}, {"verify": at(0.6)}))
     pages.pages = [first, second, second]
