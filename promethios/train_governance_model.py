@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 
 class TrainingData(NamedTuple):
-    """What is learned from: the split `train`, pairs for the invariance loss, pairs whose decision hangs on one thing,
+    """What is learned from: the split `train`, pairs for the losses on twins, pairs whose decision hangs on one thing,
     reviewed answers and their weights."""
 
     examples: list[Example]

@@ -70,11 +70,11 @@ class ModelSection:
 class LossWeights:
     """Weights of the parts of the loss.
 
-    `language` covers the response only, `monotonicity` and `invariance` counterfactual twins. `domain` moves the domain
-    probe alone, unless training.domain_moves_model; AdamW trains that the same at any weight, and a small one keeps its
-    gradient out of the norm that is clipped, so that nothing else trains differently. `request`: what the text alone
-    shows, read where it ends, and `evidence`: what each of its remarks shows, read where the remark ends; `telemetry`:
-    what the telemetry alone shows, read where the header ends.
+    `language` covers the response only, `monotonicity`, `invariance` and `attack` counterfactual twins. `domain` moves
+    the domain probe alone, unless training.domain_moves_model; AdamW trains that the same at any weight, and a small
+    one keeps its gradient out of the norm that is clipped, so that nothing else trains differently. `request`: what
+    the text alone shows, read where it ends, and `evidence`: what each of its remarks shows, read where the remark
+    ends; `telemetry`: what the telemetry alone shows, read where the header ends.
     """
 
     language: float = 1.0
@@ -85,6 +85,7 @@ class LossWeights:
     tool: float = 0.1
     monotonicity: float = 0.1
     invariance: float = 0.05
+    attack: float = 0.05
     domain: float = 0.01
     request: float = 0.3
     evidence: float = 0.3

@@ -1,7 +1,7 @@
 """Twins of training examples: what must not change the decision, or only in one direction, when nothing else changes.
 
 Twins of telemetry are made here; twins of text come from the split `train_pairs`. A twin is prompt and header, without
-a response, and takes part in the monotonicity and invariance losses only. The same examples and seed give the same
+a response, and takes part in the losses on twins only. The same examples and seed give the same
 twins.
 """
 
