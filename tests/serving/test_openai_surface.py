@@ -159,6 +159,37 @@ def test_responses_and_their_stream(openai_client: Any) -> None:
     assert field(whole)["decision"] == field(events[-1].response)["decision"]
 
 
+def test_a_response_follows_a_json_schema(openai_client: Any) -> None:
+    form = {"type": "json_schema", "name": "answer", "schema": SCHEMA, "strict": True}
+    answer = openai_client.responses.create(
+        model=MODEL, input="What dose is safe?", text={"format": form}, max_output_tokens=200, extra_body=GOVERNANCE
+    )
+    assert isinstance(json.loads(answer.output_text)["safe"], bool)
+    assert field(answer)["decision"]
+
+
+@pytest.mark.parametrize("choice", [{"type": "function", "name": "find_dose"}, "required"])
+def test_a_response_with_a_forced_tool_call(openai_client: Any, choice: Any) -> None:
+    tool = {"type": "function", **TOOL["function"]}
+    request: Any = {"model": MODEL, "input": "What dose is safe?", "tools": [tool], "tool_choice": choice}
+    answer = openai_client.responses.create(**request, max_output_tokens=200, extra_body=GOVERNANCE)
+    (call,) = [item for item in answer.output if item.type == "function_call"]
+    assert (call.name, json.loads(call.arguments)["unit"] in ("mg", "ml")) == ("find_dose", True)
+    assert field(answer)["decision"]
+
+
+def test_a_conversation_of_responses_with_a_tool_s_result(openai_client: Any) -> None:
+    conversation = [
+        {"role": "user", "content": [{"type": "input_text", "text": "What dose is safe?"}]},
+        {"type": "function_call", "call_id": "call_1", "name": "find_dose", "arguments": '{"unit": "mg"}'},
+        {"type": "function_call_output", "call_id": "call_1", "output": "500 mg"},
+    ]
+    answer = openai_client.responses.create(
+        model=MODEL, instructions="Be careful.", input=conversation, max_output_tokens=6, extra_body=GOVERNANCE
+    )
+    assert field(answer)["decision"]
+
+
 def test_a_refusal_is_the_client_s_own_exception(openai_client: Any) -> None:
     import openai
 
@@ -186,6 +217,22 @@ def test_anthropic_messages_and_their_stream(anthropic_client: Any) -> None:
     assert field(whole)["domain"] == "healthcare"
     assert field(final)["decision"] == field(whole)["decision"]
     assert final.usage.output_tokens == whole.usage.output_tokens == 6
+
+
+def test_an_anthropic_tool_call_and_its_result(anthropic_client: Any) -> None:
+    function = TOOL["function"]
+    tool: Any = {"name": function["name"], "input_schema": function["parameters"], "strict": True}
+    request: Any = {"model": MODEL, "tools": [tool], "max_tokens": 200, "extra_body": GOVERNANCE}
+    choice: Any = {"type": "tool", "name": function["name"]}
+    answer = anthropic_client.messages.create(messages=MESSAGES, tool_choice=choice, **request)
+    (call,) = [block for block in answer.content if block.type == "tool_use"]
+    assert (call.name, call.input["unit"] in ("mg", "ml")) == (function["name"], True)
+    result: Any = [{"type": "tool_result", "tool_use_id": call.id, "content": "500 mg"}]
+    messages = [*MESSAGES, {"role": "assistant", "content": answer.content}, {"role": "user", "content": result}]
+    request["max_tokens"] = 6
+    assert field(anthropic_client.messages.create(messages=messages, tool_choice={"type": "none"}, **request))[
+        "decision"
+    ]
 
 
 def test_an_anthropic_refusal_leaves_no_traceback_in_the_log(anthropic_client: Any, server: Any) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+import urllib.request
 from typing import Any
 
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -60,15 +62,29 @@ def test_what_a_client_may_see_of_a_decision_is_in_the_document() -> None:
     assert set(described["properties"]) == set(field)
 
 
+def refusals(server: Any) -> float:
+    """How many requests the server's metrics say were refused: by the wrapper, and by vLLM."""
+    with urllib.request.urlopen(f"{server.url}/metrics", timeout=60) as page:
+        families = list(text_string_to_metric_families(page.read().decode()))
+    samples = [sample for family in families for sample in family.samples]
+    return sum(
+        sample.value
+        for sample in samples
+        if sample.name in ("promethios_refused_requests_total", "promethios_unauthorized_requests_total")
+        or (sample.name == "http_requests_total" and sample.labels["status"] in ("4xx", "5xx"))
+    )
+
+
 @pytest.mark.parametrize("route", sorted(OPEN_POST_ROUTES))
 def test_every_answer_is_one_that_the_document_describes(schema: Any, server: Any, route: str) -> None:
-    answered = 0
+    answered = refused = 0
+    counted = refusals(server)
     checks = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 
     @settings(max_examples=80, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
     @given(case=schema[route]["POST"].as_strategy(), is_sound=st.booleans())
     def fuzzed(case: Any, is_sound: bool) -> None:
-        nonlocal answered
+        nonlocal answered, refused
         if isinstance(case.body, dict):
             if is_sound:  # but for two of the fields, so that it gets through often enough
                 case.body = {**dict(list(case.body.items())[:2]), "model": "promethios", **SOUND.get(route, {})}
@@ -82,9 +98,11 @@ def test_every_answer_is_one_that_the_document_describes(schema: Any, server: An
         response = case.call(base_url=server.url, timeout=120)
         case.validate_response(response, checks=checks)
         answered += response.status_code == 200
+        refused += response.status_code >= 400
         if response.status_code == 200 and route in GOVERNED_ROUTES:
             assert response.headers["x-promethios-decision"], "answered, but ungoverned"
 
     fuzzed()
     assert answered >= 3, "hardly a request got through"
+    assert refusals(server) - counted >= refused, "by the wrapper or, behind it, by vLLM"
     assert "Traceback" not in server.log.read_text(encoding="utf-8"), "a client's mistake is no defect of the server"
