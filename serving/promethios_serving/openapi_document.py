@@ -18,7 +18,7 @@ from promethios.telemetry.state import CHANNELS, Channel
 from promethios_serving import governance_input, request_id
 from promethios_serving.governance_response import DECISION_HEADER, DECISION_ID_HEADER
 from promethios_serving.request_context import DomainSource
-from promethios_serving.route_allowlist import CHAT_ROUTE, GOVERNED_ROUTES, is_open
+from promethios_serving.route_allowlist import CHAT_ROUTE, GOVERNED_ROUTES, RESPONSES_ROUTE, is_open
 from promethios_serving.telemetry.subject import MAX_NAME
 
 Schema = dict[str, Any]
@@ -41,32 +41,40 @@ _HEADERS: Final = {
 
 _UPSTREAM_REFUSED: Final = (400, 409, 413, 415, 422, 429, 502, 504)
 """What an upstream may answer, and what is said when it answers nothing of use."""
-_CHAT: Final = "ChatCompletionRequest"
 
 
 def wrapped_document(pages: Collection[str]) -> dict[str, Any]:
     """Return the document of wrapped mode. pages: the routes that only tell of the server."""
+    bodies = {CHAT_ROUTE: ("ChatCompletionRequest", _chat()), RESPONSES_ROUTE: ("ResponsesRequest", _responses())}
     paths: dict[str, Any] = {
         page: {"get": {"responses": {"200": {"description": "Successful Response", "content": _page(page)}}}}
         for page in sorted(pages)
     }
-    answer = {
-        "description": "JSON, or server-sent events",
-        "content": {"application/json": {}, "text/event-stream": {}},
-    }
-    body = {"required": True, "content": {"application/json": {"schema": _ref(_CHAT)}}}
-    summary = "A governed chat completion; what else the upstream understands goes on to it"
-    paths[CHAT_ROUTE] = {"post": {"summary": summary, "requestBody": body, "responses": {"200": answer}}}
+    for route, (name, _) in bodies.items():
+        formats: dict[str, Any] = {"application/json": {}, "text/event-stream": {}}
+        body = {"required": True, "content": {"application/json": {"schema": _ref(name)}}}
+        answer = {"description": "JSON, or server-sent events", "content": formats}
+        summary = "Governed; what else the upstream understands goes on to it"
+        paths[route] = {"post": {"summary": summary, "requestBody": body, "responses": {"200": answer}}}
+    components = {"schemas": dict(bodies.values())}
+    return governed_document({"openapi": "3.1.0", "paths": paths, "components": components}, _UPSTREAM_REFUSED)
+
+
+def _chat() -> Schema:
     message = _object(role={"type": "string"}, content={"type": ["string", "array", "null"]})
-    messages = {
-        "type": "array",
-        "minItems": 1,
-        "items": {**message, "additionalProperties": True, "required": ["role"]},
-    }
-    chat = _object(model={"type": "string"}, messages=messages, stream={"type": ["boolean", "null"]})
-    chat |= {"additionalProperties": True, "required": ["messages"]}
-    document = {"openapi": "3.1.0", "paths": paths, "components": {"schemas": {_CHAT: chat}}}
-    return governed_document(document, _UPSTREAM_REFUSED)
+    message |= {"additionalProperties": True, "required": ["role"]}
+    return _body("messages", messages={"type": "array", "minItems": 1, "items": message})
+
+
+def _responses() -> Schema:
+    items = {"type": "array", "minItems": 1, "items": {"type": "object"}}
+    said = {"anyOf": [{"type": "string", "minLength": 1}, items]}
+    return _body("input", input=said, instructions={"type": ["string", "null"]})
+
+
+def _body(asked: str, **properties: Schema) -> Schema:
+    of_every: Schema = {"model": {"type": "string"}, "stream": {"type": ["boolean", "null"]}}
+    return {**_object(**of_every, **properties), "additionalProperties": True, "required": [asked]}
 
 
 def _page(path: str) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from promethios_serving.access.caller import Scope as AccessScope
 from promethios_serving.openai_errors import RequestRefused, send_refusal
 
 CHAT_ROUTE: Final = "/v1/chat/completions"
-GOVERNED_ROUTES: Final = frozenset({CHAT_ROUTE, "/v1/completions", "/v1/responses", "/v1/messages"})
+RESPONSES_ROUTE: Final = "/v1/responses"
+GOVERNED_ROUTES: Final = frozenset({CHAT_ROUTE, "/v1/completions", RESPONSES_ROUTE, "/v1/messages"})
 OPEN_POST_ROUTES: Final = GOVERNED_ROUTES | {"/tokenize", "/detokenize", "/v1/messages/count_tokens"}
 """Those that are not governed only turn text into token ids and back: reserved ids are scrubbed where they are used."""
 OPEN_GET_ROUTES: Final = frozenset(

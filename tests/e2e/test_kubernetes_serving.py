@@ -404,12 +404,15 @@ def test_an_experiment_shares_requests_out_among_the_engine_and_the_same_engine_
             for number in range(12):
                 session = {"x-promethios-session": f"session-{number}"}
                 assert json.loads(ask(compared, extra_headers=session).text)["governance"]["decision"]
+                responses = client(compared).responses.with_raw_response
+                reply = responses.create(model="promethios", input="May I?", max_output_tokens=8, extra_headers=session)
+                assert reply.parse().output_text and json.loads(reply.text)["governance"]["decision"]
 
             def counted() -> dict[str, int]:
                 found = get_json(f"{hub}/v1/experiments/native_or_wrapped", release.keys["boss"])
                 return {arm["arm"]: arm["requests"] for arm in found["report"]}
 
-            release.cluster.wait(lambda: sum(counted().values()) == 12, "every outcome arrives", timeout=60)
+            release.cluster.wait(lambda: sum(counted().values()) == 24, "every outcome arrives", timeout=60)
             assert min(counted().values()) > 0 and set(counted()) == set(arms)
     finally:
         compared.helm("uninstall", compared.name, "--wait", "--timeout=240s")

@@ -13,7 +13,7 @@ A request's way, outside in:
     Quotas               429 above what the tenant has
     ExperimentRouting    to the request's arm, with an experiment; a native engine decides itself
     GovernanceResponse   puts the decision into headers and body
-    GovernedChat         decides, then lets the upstream speak, or hands over
+    GovernedAnswers      decides, then lets the upstream speak, or hands over
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from promethios_serving.request_id import RequestId
 from promethios_serving.reviews.hub_link import HubLink, hub_link
 from promethios_serving.reviews.review_record import DecidingModel
 from promethios_serving.reviews.spool import SpoolFull
-from promethios_serving.route_allowlist import CHAT_ROUTE, needed_scope
+from promethios_serving.route_allowlist import needed_scope
 from promethios_serving.settings import Settings
 from promethios_serving.status import telemetry_status
 from promethios_serving.telemetry.choice import signed_telemetry, telemetry_source
@@ -55,7 +55,8 @@ from promethios_serving.telemetry.source import keep_fresh
 from promethios_serving.time_limit import TimeLimit
 from promethios_serving.wrapped.experiment import Arm, Experiment, read_experiment
 from promethios_serving.wrapped.experiment_routing import ExperimentRouting, Report
-from promethios_serving.wrapped.governed_chat import GovernedChat
+from promethios_serving.wrapped.governed_answers import GovernedAnswers
+from promethios_serving.wrapped.interfaces import INTERFACES
 from promethios_serving.wrapped.upstream import UPSTREAM, Upstream, UpstreamAddress, open_session
 
 
@@ -73,8 +74,10 @@ class WrappedServer:
         access = AccessFile(settings.access_file) if settings.access_file else None
         self._audit = AuditLog(settings.audit_log) if settings.audit_log else None
         authenticated = RequestId(Authenticate(self._route, access, needed_scope))
-        self._in_flight = InFlight(authenticated, settings.drain_file, is_up=lambda _: self._chat is not _not_started)
-        self._chat: ASGIApp = _not_started
+        self._in_flight = InFlight(
+            authenticated, settings.drain_file, is_up=lambda _: self._governed is not _not_started
+        )
+        self._governed: ASGIApp = _not_started
         self._upstreams: dict[str, Upstream] = {}
         self._running = AsyncExitStack()
         self._pages: dict[str, Callable[[], Awaitable[tuple[bytes, bytes]]]] = {
@@ -95,12 +98,13 @@ class WrappedServer:
 
     async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
         method, path = scope["method"], scope["path"]
-        if method == "POST" and path == CHAT_ROUTE:
-            return await self._chat(scope, receive, send)
+        if method == "POST" and path in INTERFACES:
+            return await self._governed(scope, receive, send)
         page = self._pages.get(path) if method in ("GET", "HEAD") else None
         try:
             if page is None:
-                message = f"{method} {path} is not governed in wrapped mode, so it is closed; ask POST {CHAT_ROUTE}"
+                instead = " or ".join(INTERFACES)
+                message = f"{method} {path} is not governed in wrapped mode, so it is closed; ask POST {instead}"
                 raise RequestRefused(HTTPStatus.NOT_FOUND, "closed_route", message)
             content_type, body = await page()
         except RequestRefused as refusal:
@@ -108,6 +112,10 @@ class WrappedServer:
         headers = [(b"content-type", content_type), (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         return await send({"type": "http.response.body", "body": b"" if method == "HEAD" else body})
+
+    @property
+    def _has_started(self) -> bool:
+        return self._governed is not _not_started
 
     async def _health(self) -> tuple[bytes, bytes]:
         return b"application/json", b"{}"
@@ -158,15 +166,15 @@ class WrappedServer:
         if link is not None:
             self._running.push_async_callback(link.close)
         self._upstreams = {arm.name: Upstream(arm.address, session) for arm in self._experiment.arms}
-        self._chat = self._stack(link)
+        self._governed = self._stack(link)
         await self._source.refresh()
         refresher = asyncio.create_task(keep_fresh(self._source, settings.telemetry_interval_s))
         self._running.push_async_callback(_ended, refresher)
 
     def _stack(self, link: HubLink | None) -> ASGIApp:
-        """Return what answers POST /v1/chat/completions; the last piece is the outermost."""
+        """Return what answers the governed routes; the last piece is the outermost."""
         settings = self._settings
-        app: ASGIApp = GovernedChat(
+        app: ASGIApp = GovernedAnswers(
             self._source,
             self_check=settings.self_check,
             on_gate_failure=settings.on_gate_failure,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 import aiohttp
@@ -12,7 +12,6 @@ from promethios_serving.openai_errors import RequestRefused
 from promethios_serving.wrapped.upstream import cut_off
 
 _END_OF_EVENT: Final = b"\n\n"
-_DONE: Final = b"data: [DONE]"
 _BARE_DATA: Final = re.compile(rb"^data:(?! )", re.MULTILINE)
 _MAX_EVENT_BYTES: Final = 4 * 1024 * 1024
 
@@ -25,11 +24,10 @@ class StreamCut(Exception):
         self.refusal = refusal
 
 
-async def relayed_events(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+async def relayed_events(content: aiohttp.StreamReader, has_ended: Callable[[bytes], bool]) -> AsyncIterator[bytes]:
     """Yield the stream's bytes up to the end of an event each time, `\\n` at line ends, `data: ` with its space.
 
-    A stream of chat completions has ended when it said `[DONE]`; one that stops before was cut, however politely.
-    Raises StreamCut.
+    has_ended: says of whole events whether the stream's end is among them. Raises StreamCut for one that stops before.
     """
     held, done = b"", False
     try:
@@ -40,7 +38,7 @@ async def relayed_events(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
             cut = held.rfind(_END_OF_EVENT)
             if cut >= 0:
                 whole, held = _BARE_DATA.sub(b"data: ", held[: cut + 2]), held[cut + 2 :]
-                done = done or whole.startswith(_DONE) or _END_OF_EVENT + _DONE in whole
+                done = done or has_ended(whole)
                 yield whole
             elif len(held) > _MAX_EVENT_BYTES:
                 break

@@ -21,7 +21,8 @@ from promethios_serving.governance_response import DECISION_HEADER, DECISION_ID_
 from promethios_serving.request_body import read_body, replay
 from promethios_serving.request_context import CURRENT, GovernedRequest
 from promethios_serving.wrapped.experiment import Arm, Experiment, assign, unit_of
-from promethios_serving.wrapped.relay import answer_while_connected, relay_completion
+from promethios_serving.wrapped.interfaces import INTERFACES
+from promethios_serving.wrapped.relay import answer_while_connected, relay_answer
 from promethios_serving.wrapped.trial import TRIAL, Trial
 from promethios_serving.wrapped.upstream import UPSTREAM, Upstream
 
@@ -33,7 +34,7 @@ _log: Final = logging.getLogger("promethios.experiments")
 
 
 class ExperimentRouting:
-    """Shares chat completions out among the arms of an experiment; behind GovernedRequests and the quotas."""
+    """Shares requests out among the arms of an experiment; behind GovernedRequests and the quotas."""
 
     def __init__(
         self,
@@ -136,8 +137,9 @@ async def _native_answer(upstream: Upstream, raw: bytes, send: Send) -> None:
         request.turned_away = None  # the engine has decided on it
         await send(message)
 
-    await relay_completion(
+    await relay_answer(
         upstream,
+        INTERFACES[request.route],
         json.dumps(body).encode(),
         request,
         decided,

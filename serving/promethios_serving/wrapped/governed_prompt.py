@@ -1,8 +1,7 @@
-"""Puts the decision and the telemetry, in words, into the conversation that the upstream model answers.
+"""The decision and the telemetry, in words, for the upstream model: a block in the system prompt.
 
-The block joins the client's last leading system message, or becomes the first message: every chat template takes
-that, and a shared system prompt stays in the upstream's prefix cache. It begins and ends with the request's id, which
-nobody knows before the reply, so nothing in the conversation can pass for it or end it early.
+It begins and ends with the request's id, which nobody knows before the reply, so nothing in the conversation can pass
+for it or end it early.
 """
 
 from __future__ import annotations
@@ -29,23 +28,25 @@ is part of the conversation and changes nothing here.
 [end of governance {id}]"""
 
 
-def governed_messages(
-    messages: Sequence[Mapping[str, Any]],
-    *,
-    request_id: str,
-    decision: str,
-    domain: str | None,
-    state: GovernanceState | None,
-) -> list[Mapping[str, Any]]:
-    """Return a conversation with the governance block. decision: `answer`, `caveat` or `clarify`."""
-    block = _BLOCK.format(id=request_id, task=_TASKS[decision], situation=situation_in_words(domain, state))
+def governance_block(*, request_id: str, decision: str, domain: str | None, state: GovernanceState | None) -> str:
+    """Return what the upstream is told. decision: `answer`, `caveat` or `clarify`."""
+    return _BLOCK.format(id=request_id, task=_TASKS[decision], situation=situation_in_words(domain, state))
+
+
+def with_block(messages: Sequence[Mapping[str, Any]], block: str, *, part: str = "text") -> list[Mapping[str, Any]]:
+    """Return a conversation with the block in its last leading system message, or as its first message.
+
+    Every chat template takes that, and a shared system prompt stays in the upstream's prefix cache. part: the type of a
+    content's parts of text.
+    """
     leading = 0
     while leading < len(messages) and messages[leading].get("role") in _SYSTEM_ROLES:
         leading += 1
     if leading == 0:
         return [{"role": "system", "content": block}, *messages]
     last = messages[leading - 1]
-    return [*messages[: leading - 1], {**last, "content": _joined(last.get("content"), block)}, *messages[leading:]]
+    content = _joined(last.get("content"), block, part)
+    return [*messages[: leading - 1], {**last, "content": content}, *messages[leading:]]
 
 
 def hand_over_text(domain: str | None) -> str:
@@ -54,7 +55,7 @@ def hand_over_text(domain: str | None) -> str:
     return f"I am handing this over to {expert}, who will take it from here."
 
 
-def _joined(content: Any, block: str) -> Any:
+def _joined(content: Any, block: str, part: str) -> Any:
     if isinstance(content, list):
-        return [*content, {"type": "text", "text": block}]
+        return [*content, {"type": part, "text": block}]
     return f"{content}\n\n{block}" if isinstance(content, str) and content else block

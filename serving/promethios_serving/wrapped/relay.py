@@ -14,9 +14,8 @@ from promethios_serving.openai_errors import RequestRefused, send_refusal
 from promethios_serving.request_context import CURRENT, GovernedRequest
 from promethios_serving.reviews.reviews import OpenReview
 from promethios_serving.wrapped.event_relay import StreamCut, relayed_events
-from promethios_serving.wrapped.spoken_text import spoken_in
-from promethios_serving.wrapped.token_usage import estimated_tokens, tokens_in_events, tokens_of
-from promethios_serving.wrapped.upstream import CHAT, Upstream, garbage, read_reply
+from promethios_serving.wrapped.interface import Interface, estimated_tokens
+from promethios_serving.wrapped.upstream import Upstream, garbage, read_reply
 
 _JSON: Final = (b"content-type", b"application/json")
 _EVENTS: Final = (b"content-type", b"text/event-stream; charset=utf-8")
@@ -53,8 +52,9 @@ async def answer_while_connected(answer: Answer, receive: Receive, send: Send) -
             raise
 
 
-async def relay_completion(
+async def relay_answer(
     upstream: Upstream,
+    interface: Interface,
     raw: bytes,
     request: GovernedRequest,
     send: Send,
@@ -72,7 +72,7 @@ async def relay_completion(
     """
     paid = request.tokens  # for a self-check
     request.tokens += estimated_tokens(raw)
-    async with upstream.post(CHAT, raw, sent_headers) as response:
+    async with upstream.post(interface.path, raw, sent_headers) as response:
         if (response.content_type == "text/event-stream") != streamed:
             raise garbage()
         passed = [
@@ -80,19 +80,19 @@ async def relay_completion(
         ]
         if not streamed:
             content = await read_reply(response)
-            request.tokens = paid + (tokens_of(content) or estimated_tokens(raw, content))
+            request.tokens = paid + (interface.tokens(content) or estimated_tokens(raw, content))
             if review is not None:
-                review.hear(spoken_in(content), delta=False)
+                review.hear(interface.spoken(content), delta=False)
             await send_json(send, content, passed)
             return
         await send({"type": "http.response.start", "status": 200, "headers": [_EVENTS, *passed]})
         try:
             told = 0
-            async for events in relayed_events(response.content):
-                told = tokens_in_events(events) or told
+            async for events in relayed_events(response.content, interface.has_ended):
+                told = interface.tokens_in_events(events) or told
                 request.tokens = paid + told if told else request.tokens + events.count(b"\n\n")
                 if review is not None:
-                    review.hear(spoken_in(events), delta=True)
+                    review.hear(interface.spoken(events), delta=True)
                 await send({"type": "http.response.body", "body": events, "more_body": True})
         except StreamCut as cut:
             if request.counted:

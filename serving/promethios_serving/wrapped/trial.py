@@ -18,8 +18,8 @@ from promethios_serving.wrapped.experiment import Arm
 TRIAL: Final = "promethios.trial"
 """Key of a request's ASGI scope: the Trial that it is."""
 _TAIL: Final = 8192
-_PROMPT_TOKENS: Final = re.compile(rb'"prompt_tokens":\s*(\d+)')
-_COMPLETION_TOKENS: Final = re.compile(rb'"completion_tokens":\s*(\d+)')
+_PROMPT_TOKENS: Final = re.compile(rb'"(?:prompt|input)_tokens":\s*(\d+)')
+_COMPLETION_TOKENS: Final = re.compile(rb'"(?:completion|output)_tokens":\s*(\d+)')
 _ERROR_CODE: Final = re.compile(rb'"error":\s*\{.*?"code":\s*"(\w{1,64})"', re.DOTALL)
 
 

@@ -24,7 +24,8 @@ from promethios_serving.openai_errors import RequestRefused
 UPSTREAM: Final = "promethios.upstream"
 """Key of a request's ASGI scope: the Upstream that answers it."""
 CHAT: Final = "/chat/completions"
-"""Path behind an upstream's URL."""
+RESPONSES: Final = "/responses"
+"""Paths behind an upstream's URL."""
 CONNECT_TIMEOUT_S: Final = 5.0
 _CLIENTS_MISTAKE: Final = frozenset({400, 404, 409, 413, 415, 422, 429})
 """Statuses that speak about the client's own request and are passed on; a 401 speaks about this server's key."""

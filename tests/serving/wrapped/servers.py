@@ -33,6 +33,28 @@ def event(text: str) -> bytes:
 
 
 DONE = b"data: [DONE]\n\n"
+
+
+def response(text: str = ANSWER, status: str = "completed") -> dict[str, Any]:
+    """What OpenAI's POST /v1/responses answers."""
+    content = [{"type": "output_text", "text": text, "annotations": []}]
+    output = [{"type": "message", "id": "msg_1", "role": "assistant", "status": status, "content": content}]
+    usage = {"input_tokens": 40, "output_tokens": 10, "total_tokens": 50}
+    head = {"id": "resp_1", "object": "response", "created_at": 1, "model": "mock", "status": status}
+    fixed = {"parallel_tool_calls": True, "tool_choice": "auto", "tools": [], "instructions": None}
+    return {**head, **fixed, "output": output, "usage": usage}
+
+
+def response_event(kind: str, **content: Any) -> bytes:
+    return f"event: {kind}\ndata: {json.dumps({'type': kind, **content})}\n\n".encode()
+
+
+def said(text: str) -> bytes:
+    """The event of a response that says a piece of text."""
+    return response_event("response.output_text.delta", item_id="msg_1", output_index=0, content_index=0, delta=text)
+
+
+COMPLETED = response_event("response.completed", response=response("Water boils."))
 Reply = Callable[["Exchange"], Awaitable[None]]
 
 
@@ -112,7 +134,10 @@ class MockUpstream:
 
 
 async def well_behaved(exchange: Exchange) -> None:
-    if exchange.method == "POST" and exchange.body.get("stream"):
+    streamed = exchange.method == "POST" and exchange.body.get("stream")
+    if exchange.path.endswith("/responses"):
+        await (exchange.events(said("Water "), said("boils."), COMPLETED) if streamed else exchange.json(response()))
+    elif streamed:
         await exchange.events(event("Water "), event("boils."), DONE)
     else:
         await exchange.json(completion())

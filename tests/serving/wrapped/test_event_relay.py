@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from promethios_serving.wrapped.chat_completions import ChatCompletions
 from promethios_serving.wrapped.event_relay import StreamCut, relayed_events
 
 DONE = b"data: [DONE]\n\n"
@@ -27,7 +28,7 @@ def relayed(pieces: list[bytes], error: Exception | None = None) -> tuple[bytes,
         out = b""
         try:
             content: Any = SimpleNamespace(iter_any=arriving)
-            async for whole in relayed_events(content):
+            async for whole in relayed_events(content, ChatCompletions().has_ended):
                 assert whole.endswith(b"\n\n")
                 out += whole
         except StreamCut as cut:

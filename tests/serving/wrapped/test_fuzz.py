@@ -15,11 +15,11 @@ from promethios_serving.governance_response import GovernanceResponse
 from promethios_serving.governed_requests import GovernedRequests
 from promethios_serving.request_body import BodyLimit
 from promethios_serving.telemetry.source import NoTelemetry
-from promethios_serving.wrapped.governed_chat import GovernedChat
+from promethios_serving.wrapped.governed_answers import GovernedAnswers
 from promethios_serving.wrapped.upstream import UPSTREAM, Upstream, UpstreamAddress, open_session
 from tests.serving.wrapped.servers import MockUpstream, mock_upstream
 
-ROUTE = "/v1/chat/completions"
+CHAT, RESPONSES = "/v1/chat/completions", "/v1/responses"
 plain = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),
@@ -36,6 +36,8 @@ bodies = st.fixed_dictionaries(
     {},
     optional={
         "messages": messages | plain,
+        "input": st.text(max_size=5) | messages | plain,
+        "instructions": plain,
         "model": st.text(max_size=5) | plain,
         "stream": st.booleans() | plain,
         "n": plain,
@@ -52,7 +54,9 @@ def quiet_upstream() -> Any:
         yield mock
 
 
-async def answered(upstream: MockUpstream, raw: bytes, sent_headers: list[tuple[bytes, bytes]]) -> list[Any]:
+async def answered(
+    upstream: MockUpstream, raw: bytes, sent_headers: list[tuple[bytes, bytes]], route: str = CHAT
+) -> list[Any]:
     """Send one request through the pieces; returns what was sent back."""
     sent: list[Any] = []
     pending = [{"type": "http.request", "body": raw, "more_body": False}]
@@ -67,20 +71,20 @@ async def answered(upstream: MockUpstream, raw: bytes, sent_headers: list[tuple[
         sent.append(message)
 
     async with open_session(5) as session:
-        app: Any = GovernedChat(NoTelemetry(), self_check=False, on_gate_failure="refuse")
+        app: Any = GovernedAnswers(NoTelemetry(), self_check=False, on_gate_failure="refuse")
         app = GovernedRequests(GovernanceResponse(app, "full"), default_domain=None, telemetry_key="key")
-        scope = {"type": "http", "method": "POST", "path": ROUTE, "headers": sent_headers}
+        scope = {"type": "http", "method": "POST", "path": route, "headers": sent_headers}
         scope |= {UPSTREAM: Upstream(UpstreamAddress(upstream.url), session), "promethios.caller": ANONYMOUS}
         await BodyLimit(app, max_bytes=100_000)(scope, receive, send)
     return sent
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(bodies | st.binary(max_size=200), headers)
+@given(bodies | st.binary(max_size=200), headers, st.sampled_from([CHAT, RESPONSES]))
 def test_no_body_and_no_header_breaks_it(
-    quiet_upstream: MockUpstream, raw: bytes, sent_headers: list[tuple[bytes, bytes]]
+    quiet_upstream: MockUpstream, raw: bytes, sent_headers: list[tuple[bytes, bytes]], route: str
 ) -> None:
-    start, *rest = asyncio.run(answered(quiet_upstream, raw, sent_headers))
+    start, *rest = asyncio.run(answered(quiet_upstream, raw, sent_headers, route))
     body = b"".join(message["body"] for message in rest)
     assert start["status"] in (200, 400, 403)
     if start["status"] != 200:

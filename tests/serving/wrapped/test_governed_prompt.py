@@ -5,14 +5,15 @@ from typing import Any
 import pytest
 
 from promethios.telemetry.state import GovernanceState
-from promethios_serving.wrapped.governed_prompt import governed_messages, hand_over_text
+from promethios_serving.wrapped.governed_prompt import governance_block, hand_over_text, with_block
 
 USER: dict[str, Any] = {"role": "user", "content": "Hi"}
 STATE = GovernanceState.of(trust=0.72, emotion="CALM")
 
 
 def governed(*messages: dict[str, Any], decision: str = "answer", domain: str | None = "legal") -> list[Any]:
-    return governed_messages(messages, request_id="gov-1", decision=decision, domain=domain, state=STATE)
+    block = governance_block(request_id="gov-1", decision=decision, domain=domain, state=STATE)
+    return with_block(messages, block)
 
 
 def test_without_a_system_message_the_block_becomes_one() -> None:

@@ -40,6 +40,12 @@ def test_usage_is_found_wherever_it_was_cut() -> None:
         assert outcome["cost_usd"] == pytest.approx(57e-6)
 
 
+def test_the_usage_of_a_response_has_other_names() -> None:
+    usage = {"input_tokens": 7, "input_tokens_details": {"cached_tokens": 3}, "output_tokens": 5, "total_tokens": 12}
+    outcome = trial(json.dumps({"output": [], "usage": usage, "error": None}).encode())
+    assert (outcome["prompt_tokens"], outcome["completion_tokens"], outcome["error"]) == (7, 5, None)
+
+
 def test_what_an_answer_says_about_usage_or_errors_is_not_believed() -> None:
     lie = json.dumps({"usage": {"prompt_tokens": 99, "completion_tokens": 99}, "error": {"code": "lie"}})
     outcome = trial(json.dumps({"usage": USAGE, "choices": [{"message": {"content": lie}}]}).encode())

@@ -22,7 +22,7 @@ from tests.serving.wrapped.conftest import GOOD_TELEMETRY
 from tests.serving.wrapped.servers import mock_upstream, serving
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
-CHAT = "/v1/chat/completions"
+ROUTES = {"/v1/chat/completions", "/v1/responses"}
 FUZZED = settings(
     max_examples=100, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
 )
@@ -44,20 +44,21 @@ def schema(url: str) -> Any:
 
 def test_the_document_has_the_routes_that_answer(schema: Any) -> None:
     pages = {"/health", "/metrics", "/v1/governance", "/v1/models", "/openapi.json"}
-    assert set(schema.raw_schema["paths"]) == {*pages, CHAT}
+    assert set(schema.raw_schema["paths"]) == pages | ROUTES
 
 
 def test_every_page_is_as_the_document_says(schema: Any, url: str) -> None:
-    for path in schema.raw_schema["paths"].keys() - {CHAT}:
+    for path in schema.raw_schema["paths"].keys() - ROUTES:
         case = schema[path]["GET"].Case()
         case.call_and_validate(base_url=url, checks=CHECKS)
 
 
-def test_every_answer_to_a_chat_is_as_the_document_says(schema: Any, url: str) -> None:
+@pytest.mark.parametrize("route", sorted(ROUTES))
+def test_every_answer_is_as_the_document_says(schema: Any, url: str, route: str) -> None:
     answered = 0
 
     @FUZZED
-    @given(case=schema[CHAT]["POST"].as_strategy())
+    @given(case=schema[route]["POST"].as_strategy())
     def fuzzed(case: Any) -> None:
         nonlocal answered
         response = case.call(base_url=url, timeout=60)

@@ -480,7 +480,7 @@ def test_the_upstream_is_cancelled_when_the_client_leaves(
     ("method", "path"),
     [
         ("POST", "/v1/completions"),
-        ("POST", "/v1/responses"),
+        ("POST", "/v1/messages"),
         ("POST", "/v1/embeddings"),
         ("GET", "/v1/chat/completions"),
         ("POST", "//v1/chat/completions"),
@@ -492,7 +492,7 @@ def test_every_other_route_is_closed(wrapped: Wrapped, upstream: MockUpstream, m
     with wrapped() as client:
         response = client.request(method, f"{client.base_url}{path}".replace("/" + path, path), json=chat())
     assert (response.status_code, error_of(response)["code"]) == (404, "closed_route")
-    assert error_of(response)["message"].endswith("ask POST /v1/chat/completions")
+    assert error_of(response)["message"].endswith("ask POST /v1/chat/completions or /v1/responses")
     assert upstream.exchanges == []
 
 

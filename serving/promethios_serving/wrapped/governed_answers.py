@@ -1,4 +1,4 @@
-"""ASGI endpoint POST /v1/chat/completions: decide, then let the upstream speak, or hand over.
+"""ASGI endpoint of the governed routes (interfaces.py): decide, then let the upstream speak, or hand over.
 
 The upstream sees the decision and the telemetry in words (governed_prompt.py) and nothing of the client's headers. An
 escalation never reaches it. When the client goes away, the request to the upstream is cancelled.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -27,26 +27,26 @@ from promethios_serving.request_body import read_body
 from promethios_serving.request_context import CURRENT, GovernedRequest, Outcome
 from promethios_serving.reviews.review_record import DecidingModel
 from promethios_serving.reviews.reviews import OpenReview, Reviews
+from promethios_serving.route_allowlist import CHAT_ROUTE
 from promethios_serving.settings import OnGateFailure
 from promethios_serving.telemetry.request_state import governance_state
 from promethios_serving.telemetry.source import TelemetrySource
-from promethios_serving.wrapped.completion import completion_events, whole_completion
-from promethios_serving.wrapped.governed_prompt import governed_messages, hand_over_text
-from promethios_serving.wrapped.relay import answer_while_connected, relay_completion, send_events, send_json
+from promethios_serving.wrapped.governed_prompt import governance_block, hand_over_text
+from promethios_serving.wrapped.interface import Interface, Spoken, estimated_tokens
+from promethios_serving.wrapped.interfaces import INTERFACES
+from promethios_serving.wrapped.relay import answer_while_connected, relay_answer, send_events, send_json
 from promethios_serving.wrapped.self_check import BadVerdict, Verdict, self_check_question, verdict_in
-from promethios_serving.wrapped.spoken_text import Spoken
 from promethios_serving.wrapped.telemetry_policy import decide_on_telemetry
-from promethios_serving.wrapped.token_usage import estimated_tokens, tokens_of
 from promethios_serving.wrapped.trial import TRIAL, Trial
-from promethios_serving.wrapped.upstream import CHAT, UPSTREAM, Upstream, read_reply
+from promethios_serving.wrapped.upstream import UPSTREAM, Upstream, read_reply
 
 _MAX_MODEL_NAME: Final = 100
 """Of a name that the client chose, for logs and records."""
 _log: Final = logging.getLogger("promethios.wrapped")
 
 
-class GovernedChat:
-    """Answers governed chat completions with an upstream's text."""
+class GovernedAnswers:
+    """Answers governed requests with an upstream's text."""
 
     def __init__(
         self,
@@ -74,7 +74,8 @@ class GovernedChat:
         """Decide and answer. Raises RequestRefused as long as nothing was sent."""
         upstream: Upstream = scope[UPSTREAM]
         trial: Trial | None = scope.get(TRIAL)
-        messages = _messages(body)
+        interface = INTERFACES[request.route]
+        messages = interface.conversation(body)
         state = governance_state(request, self._source)
         started = time.perf_counter()
         outcome = request.outcome = await self._decide(request, body, messages, state, upstream)
@@ -92,19 +93,19 @@ class GovernedChat:
         review = None if self._reviews is None else await self._reviews.open(request, state)
         async with aclosing(review) if review else nullcontext():
             if outcome.decision == "escalate":
-                await _hand_over(request, body, name, send, review)
+                await _hand_over(interface, request, body, name, send, review)
                 return
-            governed = governed_messages(
-                messages, request_id=request.id, decision=outcome.decision, domain=request.domain, state=state
+            block = governance_block(
+                request_id=request.id, decision=outcome.decision, domain=request.domain, state=state
             )
-            raw, streamed = _for_upstream({**body, "messages": governed}, upstream), bool(body.get("stream"))
-            await relay_completion(upstream, raw, request, send, streamed=streamed, review=review)
+            raw, streamed = _for_upstream(interface.governed(body, block), upstream), bool(body.get("stream"))
+            await relay_answer(upstream, interface, raw, request, send, streamed=streamed, review=review)
 
     async def _decide(
         self,
         request: GovernedRequest,
         body: Mapping[str, Any],
-        messages: list[Mapping[str, Any]],
+        messages: Sequence[Mapping[str, Any]],
         state: GovernanceState | None,
         upstream: Upstream,
     ) -> Outcome:
@@ -130,16 +131,17 @@ class GovernedChat:
 async def _verdict(
     request: GovernedRequest,
     body: Mapping[str, Any],
-    messages: list[Mapping[str, Any]],
+    messages: Sequence[Mapping[str, Any]],
     state: GovernanceState | None,
     upstream: Upstream,
 ) -> Verdict:
     """Ask the upstream for its verdict. Raises BadVerdict and RequestRefused."""
     asked = {"model": body.get("model"), "messages": self_check_question(request.domain, state, messages)}
     question = _for_upstream(asked, upstream)
-    async with upstream.post(CHAT, question) as response:
+    chat = INTERFACES[CHAT_ROUTE]
+    async with upstream.post(chat.path, question) as response:
         raw = await read_reply(response)
-    request.tokens += tokens_of(raw) or estimated_tokens(question, raw)
+    request.tokens += chat.tokens(raw) or estimated_tokens(question, raw)
     try:
         return verdict_in(json.loads(raw))
     except (ValueError, RecursionError):
@@ -147,24 +149,18 @@ async def _verdict(
 
 
 async def _hand_over(
-    request: GovernedRequest, body: Mapping[str, Any], model: str, send: Send, review: OpenReview | None
+    interface: Interface,
+    request: GovernedRequest,
+    body: Mapping[str, Any],
+    model: str,
+    send: Send,
+    review: OpenReview | None,
 ) -> None:
     text = hand_over_text(request.domain)
     if review is not None:
         review.hear([Spoken(0, text)], delta=False)
-    said = (body, model, f"chatcmpl-{request.id}", text)
-    if body.get("stream"):
-        await send_events(send, completion_events(*said))
-    else:
-        await send_json(send, whole_completion(*said))
-
-
-def _messages(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    messages = body.get("messages")
-    if not isinstance(messages, list) or not messages or not all(isinstance(message, dict) for message in messages):
-        message = "`messages` must be a list of at least one object with `role` and `content`"
-        raise RequestRefused(HTTPStatus.BAD_REQUEST, "bad_json", message, "messages")
-    return messages
+    answer = interface.hand_over(body, model, request.id, text)
+    await (send_events if body.get("stream") else send_json)(send, answer)
 
 
 def _for_upstream(body: Mapping[str, Any], upstream: Upstream) -> bytes:
