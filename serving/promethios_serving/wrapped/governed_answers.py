@@ -42,6 +42,8 @@ from promethios_serving.wrapped.upstream import UPSTREAM, Upstream, read_reply
 
 _MAX_MODEL_NAME: Final = 100
 """Of a name that the client chose, for logs and records."""
+_REPEATING: Final = ("echo", "prompt_logprobs", "return_prompt_text", "return_token_ids", "enable_response_messages")
+"""vLLM's, which many upstreams are."""
 _log: Final = logging.getLogger("promethios.wrapped")
 
 
@@ -76,6 +78,7 @@ class GovernedAnswers:
         trial: Trial | None = scope.get(TRIAL)
         interface = INTERFACES[request.route]
         messages = interface.conversation(body)
+        _refuse_repeating(body)
         state = governance_state(request, self._source)
         started = time.perf_counter()
         outcome = request.outcome = await self._decide(request, body, messages, state, upstream)
@@ -161,6 +164,14 @@ async def _hand_over(
         review.hear([Spoken(0, text)], delta=False)
     answer = interface.hand_over(body, model, request.id, text)
     await (send_events if body.get("stream") else send_json)(send, answer)
+
+
+def _refuse_repeating(body: Mapping[str, Any]) -> None:
+    """Refuse what would make an upstream repeat its prompt, and in it the telemetry. Raises RequestRefused."""
+    for name in _REPEATING:
+        if not (body.get(name) is None or body[name] is False):
+            message = f"`{name}` is not supported: the upstream would repeat the telemetry that it was told"
+            raise RequestRefused(HTTPStatus.BAD_REQUEST, "unsupported", message, name)
 
 
 def _for_upstream(body: Mapping[str, Any], upstream: Upstream) -> bytes:

@@ -504,6 +504,29 @@ def test_messages_that_are_none_are_refused(wrapped: Wrapped, upstream: MockUpst
     assert upstream.exchanges == []
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("echo", True),
+        ("prompt_logprobs", 0),
+        ("return_prompt_text", True),
+        ("return_token_ids", True),
+        ("enable_response_messages", True),
+    ],
+)
+def test_nothing_makes_the_upstream_repeat_what_it_was_told(
+    wrapped: Wrapped, upstream: MockUpstream, name: str, value: Any
+) -> None:
+    with wrapped() as client:
+        refused = [
+            client.post(ROUTE, json=chat(**{name: value})),
+            client.post("/v1/responses", json={"model": "any", "input": "Hi", name: value}),
+        ]
+        assert upstream.exchanges == []
+        assert client.post(ROUTE, json=chat(**{name: None})).status_code == 200
+    assert [(reply.status_code, error_of(reply)["param"]) for reply in refused] == [(400, name)] * 2
+
+
 def test_a_body_that_is_too_large_is_refused(wrapped: Wrapped) -> None:
     with wrapped(max_body_bytes=1000) as client:
         assert client.post(ROUTE, json=chat("x" * 2000)).status_code == 413
