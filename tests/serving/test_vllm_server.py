@@ -6,7 +6,7 @@ import json
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -221,6 +221,31 @@ def test_the_client_s_view_of_its_prompt_ends_before_the_header(client: Client, 
     assert answer["prompt_token_ids"] == ids
     assert answer["usage"]["prompt_tokens"] == len(ids)
     assert len(answer["prompt_logprobs"]) == len(ids)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("route", "field"), [(CHAT, "return_prompt_text"), (CHAT, "echo"), (RESPONSES, "enable_response_messages")]
+)
+def test_nothing_that_repeats_the_prompt_shows_the_header(
+    client: Client, reserved: ReservedIds, route: str, field: str, stream: bool
+) -> None:
+    status, _, text = client.send(route, body(route, **{field: True, "stream": stream}), KEY)
+    assert status == 200, text
+    documents = [json.loads(line.removeprefix("data: ")) for line in text.splitlines() if line[-1:] == "}"]
+    assert documents
+    for shown in leaves(documents):
+        assert shown not in reserved if isinstance(shown, int) else not any(token in shown for token in RESERVED_TOKENS)
+
+
+def leaves(value: Any) -> Iterator[str | int]:
+    """Texts, and numbers in lists, where token ids would stand."""
+    if isinstance(value, str):
+        yield value
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        if isinstance(item, int) and isinstance(value, list):
+            yield item
+        yield from leaves(item)
 
 
 def test_echo_returns_the_client_s_text_and_nothing_of_ours(client: Client) -> None:
