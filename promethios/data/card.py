@@ -133,7 +133,7 @@ _PURPOSES: Final = {
     "spoof_pairs": "twins without and with an attack in the text",
     "bias_pairs": "twins that differ in the group that is named",
     "tool_use": "a look-up is needed, is done, or cannot be relied on; as many of each",
-    "train_pairs": "twins for training, half with an attack, half with another group",
+    "train_pairs": "twins for invariance while training, half with an attack, half with another group",
     "train_contrasts": "twins to learn from, as `conflict_pairs` but of training families",
 }
 
