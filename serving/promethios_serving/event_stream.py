@@ -29,16 +29,23 @@ class EventStream:
         self._reasoning = reasoning
         self._pending = b""
         self._first: dict[str, Any] | None = None
+        self._told = False
 
     def feed(self, piece: bytes, *, final: bool) -> bytes:
         """Return the bytes that can be sent now. `final` says that nothing follows."""
         if self._field is None and not self._reasoning:
             return piece
         *events, self._pending = (self._pending + piece).split(_END_OF_EVENT)
-        out = b"".join(self._rewritten(event) + _END_OF_EVENT for event in events)
+        out = b"".join(self._passed(event) + _END_OF_EVENT for event in events)
         if final:
             out, self._pending = out + self._pending, b""
         return out
+
+    def _passed(self, event: bytes) -> bytes:
+        try:
+            return self._rewritten(event)
+        except (ValueError, LookupError, TypeError, RecursionError):  # an upstream's, and not what it should be
+            return event
 
     def _rewritten(self, event: bytes) -> bytes:
         if self._first is None and event.startswith(b"data: {"):
@@ -47,7 +54,7 @@ class EventStream:
             if self._reasoning:
                 delta = {"index": 0, "delta": {"reasoning": self._reasoning}, "finish_reason": None}
                 return event + _END_OF_EVENT + self._chunk(choices=[delta])
-        if self._field is None:
+        if self._field is None or self._told:
             return event
         if event == _DONE:
             return self._chunk(choices=[], governance=self._field) + _END_OF_EVENT + event
@@ -64,4 +71,5 @@ class EventStream:
         head, data = event.split(b"data: ", 1)
         content = json.loads(data)
         content[where]["governance"] = self._field
+        self._told = True  # some servers say [DONE] after the end of a response, too
         return head + b"data: " + json.dumps(content).encode()

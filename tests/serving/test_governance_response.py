@@ -152,6 +152,26 @@ def test_the_last_event_of_a_responses_stream_has_the_field_in_its_response() ->
     assert content == {"response": {"id": "r", "governance": {"decision": "answer"}}, "type": "response.completed"}
 
 
+def test_a_response_that_ends_in_done_as_well_has_the_field_once() -> None:
+    out = EventStream({"decision": "answer"}).feed(RESPONSES + b"data: [DONE]\n\n", final=True)
+    assert out.count(b"governance") == 1
+    assert out.endswith(b"\n\ndata: [DONE]\n\n")
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        b"data: {no json",
+        b"event: response.completed\ndata: no json",
+        b'event: response.completed\ndata: {"response": 3}',
+        b"event: response.completed\nid: 7",
+        b'event: message_start\ndata: {"type": "message_start"}',
+    ],
+)
+def test_an_event_that_is_not_what_it_should_be_passes_unchanged(event: bytes) -> None:
+    assert EventStream({"decision": "answer"}).feed(event + b"\n\n", final=True) == event + b"\n\n"
+
+
 @given(st.lists(st.integers(1, 400), max_size=8), st.booleans())
 def test_a_stream_is_rewritten_the_same_whatever_its_pieces(cuts: list[int], responses: bool) -> None:
     whole = RESPONSES if responses else b"".join(EVENTS)
