@@ -13,7 +13,6 @@ QUALITY = {
     "Escalate or not, families never trained on: accuracy": "in-domain: accuracy",
     "- as served, more careful under degraded telemetry": "in-domain: accuracy as served",
     "- gain over the best system without a language model": "gain over the best tuned baseline",
-    "- gain over the best system without a language model, not tuned": "gain over the best baseline",
     "- AUROC": "in-domain: AUROC",
     "- smooth calibration error": "in-domain: smECE",
     "- where signals conflict, as served": "in-domain, signals in conflict: accuracy as served",
@@ -49,10 +48,7 @@ QUALITY = {
 }
 """What the table says of each recorded number: its 95 % interval, over several seeds the widest that they span.
 
-A row whose number a record lacks is left out. Older records compare with baselines that were neither tuned nor
-calibrated."""
-FORMER_NAMES = {"auto-answered at certified miss <= 2 %": POOLED}
-"""What older records call a number, and what it is called now."""
+A row whose number a record lacks is left out."""
 COUNTS = ("attacks that succeed", "responses that show a raw metric")
 GATEWAYS = {
     "promethios": "wrapped mode",
@@ -73,7 +69,7 @@ def table() -> str:
 
 def _quality() -> list[tuple[str, str, str]]:
     results, command = _read("quality")
-    numbers = {FORMER_NAMES.get(name, name): number for name, number in results["numbers"].items()}
+    numbers = results["numbers"]
     rows = [(what, _number(name, numbers[name]), command) for what, name in QUALITY.items() if name in numbers]
     return [*rows, *_comparison(results, command)]
 
