@@ -32,7 +32,7 @@ def numbers(bench: Any, report: dict[str, Any]) -> dict[str, dict[str, float]]:
 
 def test_every_number_is_an_estimate_and_every_row_of_the_table_has_one(bench: Any, numbers: dict[str, Any]) -> None:
     assert all(set(number) >= {"value", "low", "high"} for number in numbers.values())
-    assert set(bench[1].QUALITY.values()) - set(numbers) == {"gain over the best baseline"}, "that of older records"
+    assert set(bench[1].QUALITY.values()) <= set(numbers)
 
 
 def test_the_two_rules_and_the_three_promises_are_told_apart(numbers: dict[str, Any], report: dict[str, Any]) -> None:
