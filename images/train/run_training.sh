@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The entry of a training pod, and the same on one machine: data if there is none, what a hub's reviewers did if there is
-# a hub, training on every GPU of the node, evaluation. What follows on the command line goes to the training command. `run_training.sh data`, a pod's init step,
-# only makes the data, and succeeds in any case: whatever fails there, the whole script finds again, and reports.
+# a hub, training on every GPU of the node, evaluation. What follows on the command line goes to the training command.
+# `run_training.sh data`, a pod's init step, only makes the data, and succeeds in any case: whatever fails there, the
+# whole script finds again, and reports.
 # Settings are environment variables; promethios/training/README.md lists them and the exit codes.
 set -euo pipefail
 

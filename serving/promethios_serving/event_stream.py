@@ -7,7 +7,7 @@ from typing import Any, Final
 
 _END_OF_EVENT: Final = b"\n\n"
 _DONE: Final = b"data: [DONE]"
-_LAST_RESPONSES_EVENTS: Final = (
+LAST_RESPONSES_EVENTS: Final = (
     b"event: response.completed\n",
     b"event: response.incomplete\n",
     b"event: response.failed\n",
@@ -58,7 +58,7 @@ class EventStream:
             return event
         if event == _DONE:
             return self._chunk(choices=[], governance=self._field) + _END_OF_EVENT + event
-        if event.startswith(_LAST_RESPONSES_EVENTS):
+        if event.startswith(LAST_RESPONSES_EVENTS):
             return self._with_field(event, "response")
         if event.startswith(_FIRST_MESSAGES_EVENT):
             return self._with_field(event, "message")

@@ -1,7 +1,7 @@
 """The OpenAPI document of a governed server (`/openapi.json`): another server's, told as it is behind the wrapper.
 
 Closed routes are left out; governed ones have the `governance` field, its headers and the refusals. OpenAPI 3.1.
-The engine's is made from vLLM's own, which `/docs` shows; the one of wrapped mode says of chat what every upstream has.
+The engine's is made from vLLM's own, which `/docs` shows; the one of wrapped mode says what every upstream has.
 """
 
 from __future__ import annotations
@@ -37,8 +37,6 @@ _HEADERS: Final = {
     governance_input.KEY_HEADER: "Without an access file: shows that the caller may speak for the telemetry.",
     request_id.HEADER: "Name of the request, in reply, logs and review; a new one where there is none.",
 }
-
-
 _UPSTREAM_REFUSED: Final = (400, 409, 413, 415, 422, 429, 502, 504)
 """What an upstream may answer, and what is said when it answers nothing of use."""
 

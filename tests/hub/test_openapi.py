@@ -9,17 +9,11 @@ from typing import Any
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, settings
-from schemathesis.checks import not_a_server_error
-from schemathesis.specs.openapi.checks import (
-    content_type_conformance,
-    response_schema_conformance,
-    status_code_conformance,
-)
 
 from promethios_hub.app import create_app
 from promethios_hub.settings import HubSettings
 from tests.hub.servers import HubProcess
+from tests.openapi_fuzzing import CHECKS, fuzzing
 
 random.seed(0)
 schema = schemathesis.openapi.from_dict(create_app(HubSettings()).openapi())
@@ -36,17 +30,9 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubProcess]:
 
 
 @schema.parametrize()
-@settings(max_examples=25, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+@fuzzing(25)
 def test_every_answer_is_one_that_the_document_describes(case: Any, hub: HubProcess) -> None:
     if str((case.query or {}).get("wait_s", "")).isdecimal():
         case.query["wait_s"] = 0  # nobody will decide
     response = case.call(base_url=hub.url)
-    case.validate_response(
-        response,
-        checks=[
-            not_a_server_error,
-            status_code_conformance,
-            content_type_conformance,
-            response_schema_conformance,
-        ],
-    )
+    case.validate_response(response, checks=CHECKS)

@@ -229,10 +229,9 @@ def test_an_anthropic_tool_call_and_its_result(anthropic_client: Any) -> None:
     assert (call.name, call.input["unit"] in ("mg", "ml")) == (function["name"], True)
     result: Any = [{"type": "tool_result", "tool_use_id": call.id, "content": "500 mg"}]
     messages = [*MESSAGES, {"role": "assistant", "content": answer.content}, {"role": "user", "content": result}]
-    request["max_tokens"] = 6
-    assert field(anthropic_client.messages.create(messages=messages, tool_choice={"type": "none"}, **request))[
-        "decision"
-    ]
+    none: Any = {"type": "none"}
+    answer = anthropic_client.messages.create(messages=messages, tool_choice=none, **{**request, "max_tokens": 6})
+    assert field(answer)["decision"]
 
 
 def test_an_anthropic_refusal_leaves_no_traceback_in_the_log(anthropic_client: Any, server: Any) -> None:

@@ -8,20 +8,15 @@ from typing import Any
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
-from schemathesis.checks import not_a_server_error
-from schemathesis.specs.openapi.checks import (
-    content_type_conformance,
-    response_schema_conformance,
-    status_code_conformance,
-)
 
 from promethios_serving.governance_response import governance_field
 from promethios_serving.openapi_document import governed_document
 from promethios_serving.request_context import GovernedRequest, Outcome
 from promethios_serving.route_allowlist import GOVERNED_ROUTES, OPEN_POST_ROUTES
+from tests.openapi_fuzzing import CHECKS, fuzzing
 from tests.serving.conftest import TELEMETRY_KEY
 
 pytestmark = pytest.mark.integration
@@ -79,9 +74,8 @@ def refusals(server: Any) -> float:
 def test_every_answer_is_one_that_the_document_describes(schema: Any, server: Any, route: str) -> None:
     answered = refused = 0
     counted = refusals(server)
-    checks = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 
-    @settings(max_examples=80, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    @fuzzing(80)
     @given(case=schema[route]["POST"].as_strategy(), is_sound=st.booleans())
     def fuzzed(case: Any, is_sound: bool) -> None:
         nonlocal answered, refused
@@ -96,7 +90,7 @@ def test_every_answer_is_one_that_the_document_describes(schema: Any, server: An
         if case.headers and case.headers.pop("x-promethios-telemetry", None):  # forged ones have their own tests
             case.headers["x-promethios-telemetry-key"] = TELEMETRY_KEY
         response = case.call(base_url=server.url, timeout=120)
-        case.validate_response(response, checks=checks)
+        case.validate_response(response, checks=CHECKS)
         answered += response.status_code == 200
         refused += response.status_code >= 400
         if response.status_code == 200 and route in GOVERNED_ROUTES:

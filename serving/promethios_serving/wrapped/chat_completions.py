@@ -11,8 +11,8 @@ from typing import Any, Final
 from promethios_serving.openai_errors import RequestRefused
 from promethios_serving.reviews.conversation import plain_message, plain_text
 from promethios_serving.wrapped.governed_prompt import with_block
-from promethios_serving.wrapped.interface import MALFORMED, Spoken
-from promethios_serving.wrapped.upstream import CHAT, garbage
+from promethios_serving.wrapped.interface import MALFORMED, Spoken, tokens_said
+from promethios_serving.wrapped.upstream import CHAT
 
 MAX_CHOICES: Final = 128
 """OpenAI's limit of `n`."""
@@ -52,15 +52,7 @@ class ChatCompletions:
 
     def tokens(self, content: bytes) -> int:
         """Return what `usage` says. Raises RequestRefused for what is no completion."""
-        try:
-            completion = json.loads(content)
-            if not isinstance(completion["choices"], list):
-                raise garbage()
-            usage = completion.get("usage") or {}
-            tokens = usage.get("total_tokens")
-        except MALFORMED:
-            raise garbage() from None
-        return tokens if isinstance(tokens, int) else 0
+        return tokens_said(content, "choices")
 
     def tokens_in_events(self, events: bytes) -> int:
         """Return what the last `usage` among the events says."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
+
+from promethios_serving.wrapped.upstream import garbage
 
 MALFORMED: Final = (LookupError, TypeError, AttributeError, ValueError, RecursionError)
 """What reading another server's JSON may raise."""
@@ -46,6 +49,26 @@ class Interface(Protocol):
 
     def has_ended(self, events: bytes) -> bool:
         """Return whether a stream's end is among its events; one that stops before it was cut, however politely."""
+
+
+def tokens_said(content: bytes, answers: str) -> int:
+    """Return what a whole reply says in `usage`, 0 when it says nothing. answers: the name of its list of answers.
+
+    Raises RequestRefused for what is no such reply.
+    """
+    try:
+        reply = json.loads(content)
+        if not isinstance(reply[answers], list):
+            raise garbage()
+        return total_tokens(reply)
+    except MALFORMED:
+        raise garbage() from None
+
+
+def total_tokens(reply: Mapping[str, Any]) -> int:
+    """Return the total of a reply's `usage`, 0 without one. What is no reply raises one of MALFORMED."""
+    tokens = (reply.get("usage") or {}).get("total_tokens")
+    return tokens if isinstance(tokens, int) else 0
 
 
 def estimated_tokens(*texts: bytes) -> int:

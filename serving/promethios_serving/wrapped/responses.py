@@ -12,11 +12,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
+from promethios_serving.event_stream import LAST_RESPONSES_EVENTS
 from promethios_serving.openai_errors import RequestRefused
 from promethios_serving.reviews.conversation import plain_conversation, plain_message
 from promethios_serving.wrapped.governed_prompt import with_block
-from promethios_serving.wrapped.interface import MALFORMED, Spoken
-from promethios_serving.wrapped.upstream import RESPONSES, garbage
+from promethios_serving.wrapped.interface import MALFORMED, Spoken, tokens_said, total_tokens
+from promethios_serving.wrapped.upstream import RESPONSES
 
 _NO_USAGE: Final = {
     "input_tokens": 0,
@@ -30,12 +31,7 @@ _TEXT_DELTAS: Final = (
     "response.refusal.delta",
     "response.function_call_arguments.delta",
 )
-_LAST_EVENTS: Final = (
-    b"event: response.completed\n",
-    b"event: response.incomplete\n",
-    b"event: response.failed\n",
-    b"event: error\n",
-)
+_LAST_EVENTS: Final = (*LAST_RESPONSES_EVENTS, b"event: error\n")
 
 
 class Responses:
@@ -46,9 +42,8 @@ class Responses:
     def conversation(self, body: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
         """Return instructions and input as messages of plain text. Raises RequestRefused when there is no input."""
         said = body.get("input")
-        if not said or not (
-            isinstance(said, str) or (isinstance(said, list) and all(isinstance(i, dict) for i in said))
-        ):
+        is_list = isinstance(said, list) and all(isinstance(item, dict) for item in said)
+        if not said or not (is_list or isinstance(said, str)):
             message = "`input` must be a text or a list of at least one object"
             raise RequestRefused(HTTPStatus.BAD_REQUEST, "bad_json", message, "input")
         if not isinstance(body.get("instructions"), str | None):
@@ -110,13 +105,7 @@ class Responses:
 
     def tokens(self, content: bytes) -> int:
         """Return what `usage` says. Raises RequestRefused for what is no response."""
-        try:
-            response = json.loads(content)
-            if not isinstance(response["output"], list):
-                raise garbage()
-            return _total(response)
-        except MALFORMED:
-            raise garbage() from None
+        return tokens_said(content, "output")
 
     def tokens_in_events(self, events: bytes) -> int:
         """Return what the `usage` of the last event says."""
@@ -125,7 +114,7 @@ class Responses:
         found = 0
         for event in _documents(events):
             try:
-                found = _total(event["response"]) or found
+                found = total_tokens(event["response"]) or found
             except MALFORMED:
                 continue
         return found
@@ -171,8 +160,3 @@ def _delta(event: Mapping[str, Any]) -> str:
     item = event.get("item")
     is_call = kind == "response.output_item.added" and isinstance(item, dict) and item.get("type") == "function_call"
     return f"[call {item.get('name')}] " if is_call and isinstance(item, dict) else ""
-
-
-def _total(response: Mapping[str, Any]) -> int:
-    tokens = (response.get("usage") or {}).get("total_tokens")
-    return tokens if isinstance(tokens, int) else 0

@@ -9,23 +9,14 @@ from typing import Any
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, given, settings
-from schemathesis.checks import not_a_server_error
-from schemathesis.specs.openapi.checks import (
-    content_type_conformance,
-    response_schema_conformance,
-    status_code_conformance,
-)
+from hypothesis import given
 
 from promethios_serving.settings import Settings
+from tests.openapi_fuzzing import CHECKS, fuzzing
 from tests.serving.wrapped.conftest import GOOD_TELEMETRY
 from tests.serving.wrapped.servers import mock_upstream, serving
 
-CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 ROUTES = {"/v1/chat/completions", "/v1/responses"}
-FUZZED = settings(
-    max_examples=100, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
-)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +48,7 @@ def test_every_page_is_as_the_document_says(schema: Any, url: str) -> None:
 def test_every_answer_is_as_the_document_says(schema: Any, url: str, route: str) -> None:
     answered = 0
 
-    @FUZZED
+    @fuzzing(100)
     @given(case=schema[route]["POST"].as_strategy())
     def fuzzed(case: Any) -> None:
         nonlocal answered
