@@ -10,7 +10,7 @@ if [ "$(id -u)" -ne 0 ]; then
 fi
 
 # command=package
-needed=(ip=iproute2 containerd=containerd runc=runc buildah=buildah mmdebstrap=mmdebstrap nft=nftables iptables=iptables
+needed=(ip=iproute2 containerd=containerd runc=runc buildah=buildah mmdebstrap=mmdebstrap nft=nftables iptables=iptables ipset=ipset
   conntrack=conntrack nsenter=util-linux prometheus=prometheus chromium=chromium)
 missing=()
 for pair in "${needed[@]}"; do

@@ -10,6 +10,7 @@ import urllib.error
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ from openai import APIError, OpenAI
 
 from promethios.data.feedback import feedback_sha256, read_supervised
 from tests.e2e.cluster import console, jobs, prometheus, webhook
+from tests.e2e.cluster.images import TAG
 from tests.e2e.cluster.jobs import JOB, Run
-from tests.e2e.cluster.real import BUCKET, S3_KEY, S3_SECRET, RealCluster
+from tests.e2e.cluster.real import BUCKET, S3_KEY, S3_PORT, S3_SECRET, RealCluster
 from tests.e2e.cluster.release import BIN, Release, claim, get_json, post_json, restricted_namespace
 
 pytestmark = pytest.mark.e2e
@@ -81,6 +83,49 @@ def test_a_stream_ends_with_its_decision(release: Release) -> None:
 def test_a_stranger_is_refused(release: Release) -> None:
     with pytest.raises(APIError, match="API key"):
         OpenAI(base_url=f"{release.engine_url}/v1", api_key="pk-none", max_retries=0).models.list()
+
+
+@contextmanager
+def standing_by(release: Release, labels: dict[str, str], namespace: str | None = None) -> Iterator[Release]:
+    """A pod `visitor` with these labels, in the release's namespace or another one, as a release to look out of."""
+    visited = Release(release.cluster, namespace or release.namespace)
+    container = {
+        "name": "visitor",
+        "image": f"promethios/engine-wrapped:{TAG}",
+        "command": ["python", "-c", "import time; time.sleep(600)"],
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+    }
+    secure = {"runAsNonRoot": True, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}}
+    spec = {"containers": [container], "securityContext": secure, "terminationGracePeriodSeconds": 0}
+    metadata = {"name": "visitor", "namespace": visited.namespace, "labels": labels}
+    release.cluster.apply({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
+    try:
+        visited.kubectl("wait", "--for=condition=Ready", "pod/visitor", "--timeout=60s")
+        yield visited
+    finally:
+        visited.kubectl("delete", "pod", "visitor", "--wait")
+
+
+def test_nothing_gets_through_that_no_policy_allows(release: Release) -> None:
+    restricted_namespace(release.cluster, "strangers")
+    engine, hub, database = (
+        (f"{release.name}-promethios-{part}.{release.namespace}", port)
+        for part, port in (("engine", 8000), ("hub", 8080), ("postgresql", 5432))
+    )
+    elsewhere = (release.cluster.place.address, S3_PORT)
+    with standing_by(release, {}) as neighbour:
+        assert neighbour.reaches("visitor", *engine) and neighbour.reaches("visitor", *hub)
+        assert not neighbour.reaches("visitor", *database)
+        assert neighbour.reaches("visitor", *elsewhere)  # it is not ours to forbid
+    with standing_by(release, {}, "strangers") as stranger:
+        assert not any(stranger.reaches("visitor", *part) for part in (engine, hub, database))
+    [pod] = release.pods("engine")
+    name = pod["metadata"]["name"]
+    assert release.reaches(name, *hub)
+    assert not release.reaches(name, *database) and not release.reaches(name, *elsewhere)
+    training = {"app.kubernetes.io/name": "promethios", "app.kubernetes.io/component": "training"}
+    with standing_by(release, training) as trainer:  # without the components feedback and object-store
+        assert not any(trainer.reaches("visitor", *part) for part in (engine, hub, database, elsewhere))
 
 
 def escalated(release: Release) -> str:

@@ -74,6 +74,7 @@ MODULES = (
     ),
     Module("kwok", {"kwok": f"{_kwok}/cmd/kwok"}, {"kwok-stages": (_kwok, "kustomize/stage")}),
     Module("coredns", {"coredns": "."}),
+    Module("kube-router", {"kube-router": "github.com/cloudnativelabs/kube-router/v2/cmd/kube-router"}),
     Module("versitygw", {"versitygw": "github.com/versity/versitygw/cmd/versitygw"}),
     Module("pause", {"pause": "."}),
     Module("helm-unittest", {"helm-unittest": "github.com/helm-unittest/helm-unittest/cmd/helm-unittest"}),

@@ -19,6 +19,7 @@ USERS = {
     "kube-controller-manager": ("system:kube-controller-manager", None),
     "kube-scheduler": ("system:kube-scheduler", None),
     "kube-proxy": ("system:kube-proxy", None),
+    "kube-router": ("kube-router", "system:masters"),
 }
 
 

@@ -1,4 +1,4 @@
-"""The real node: containerd, kubelet and kube-proxy, so that pods really run."""
+"""The real node: containerd, kubelet and kube-proxy, so that pods really run, and kube-router for network policies."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from pathlib import Path
 from tests.e2e.cluster.binaries import BIN
 from tests.e2e.cluster.certificates import Authority
 from tests.e2e.cluster.cluster import NODE
-from tests.e2e.cluster.control_plane import DNS_SERVICE, PODS, Component, Place
+from tests.e2e.cluster.control_plane import DNS_SERVICE, PODS, SERVICES, Component, Place
 from tests.e2e.cluster.keeper import controllers
 
 PAUSE_IMAGE = "localhost/pause:1"
 SOCKET = "/run/containerd/containerd.sock"  # inside the cluster's mount namespace
-PROGRAMS = ("containerd", "ctr", "runc", "iptables", "nft", "conntrack", "buildah", "mmdebstrap", "prometheus")
+PROGRAMS = ("containerd", "ctr", "runc", "iptables", "ipset", "nft", "conntrack", "buildah")
+PROGRAMS += ("mmdebstrap", "prometheus")
 
 CONTAINERD = f"""\
 version = 2
@@ -114,10 +115,13 @@ def write_configuration(place: Place, authority: Authority) -> None:
 def components(place: Place) -> dict[str, Component]:
     kubelet = [f"{BIN}/kubelet", f"--kubeconfig={place.kubeconfig('kubelet')}", f"--config={place.state}/kubelet.json"]
     kubelet += [f"--hostname-override={NODE}", f"--node-ip={place.address}", "--root-dir=/var/lib/kubelet"]
+    policies = [f"{BIN}/kube-router", f"--kubeconfig={place.kubeconfig('kube-router')}", f"--hostname-override={NODE}"]
+    policies += [f"--service-cluster-ip-range={SERVICES}", "--health-port=0", "--v=1"]
     return {
         "containerd": Component(["/usr/bin/containerd", "--config", f"{place.state}/containerd.toml"]),
         "kubelet": Component(kubelet),
         "kube-proxy": Component([f"{BIN}/kube-proxy", f"--config={place.state}/kube-proxy.json"]),
+        "kube-router": Component([*policies, "--run-firewall", "--run-router=false", "--run-service-proxy=false"]),
     }
 
 

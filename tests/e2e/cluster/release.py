@@ -17,13 +17,20 @@ from typing import Any
 
 import psutil
 
+from tests.e2e.cluster import webhook
 from tests.e2e.cluster.binaries import BIN as PROGRAMS
 from tests.e2e.cluster.cluster import Cluster
+from tests.e2e.cluster.control_plane import Place
 from tests.e2e.cluster.images import POSTGRESQL, TAG
-from tests.e2e.cluster.real import RealCluster
+from tests.e2e.cluster.real import S3_PORT, RealCluster
 
 CHART = Path(__file__).parents[3] / "helm" / "promethios"
 BIN = Path(sys.executable).parent
+CONNECT = """\
+import socket, sys
+try: socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=3)
+except OSError as error: print(error)
+"""
 SCOPES = {"app": "infer", "engine": "engine", "ann": "review", "boss": "admin", "sensor": "telemetry"}
 
 
@@ -74,10 +81,10 @@ class Release:
         metadata = {"name": "promethios", "namespace": self.namespace}
         self.cluster.apply({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data})
 
-    def install(self, model: dict[str, str], spool: str, audit: str, webhook: str) -> None:
+    def install(self, model: dict[str, str], spool: str, audit: str, hook: str) -> None:
         """helm upgrade --install of engine, hub and PostgreSQL, and wait until all of it is ready.
 
-        model: values of engine.model.persistentVolumeClaim. spool, audit: claims. webhook: URL that the hub tells.
+        model: values of engine.model.persistentVolumeClaim. spool, audit: claims. hook: URL of the node's webhook.
         """
         self.values = {
             "access": {"existingSecret": {"name": "promethios"}},
@@ -99,7 +106,7 @@ class Release:
                 "engineKey": {"existingSecret": {"name": "promethios"}},
                 "database": {"existingSecret": {"name": "promethios"}},
                 "session": {"existingSecret": {"name": "promethios"}},
-                "webhook": {"url": webhook},
+                "webhook": {"url": hook},
             },
             "postgresql": {
                 "enabled": True,
@@ -110,6 +117,10 @@ class Release:
                 "existingSecret": {"name": "promethios"},
                 "storage": {"size": "1Gi"},
             },
+            "networkPolicy": {
+                "allowFrom": [{"podSelector": {}}, {"ipBlock": {"cidr": f"{self.cluster.place.gateway}/32"}}],
+                "hubEgress": [to_the_node(self.cluster.place, webhook.PORT)],
+            },
         }
         self.upgrade()
 
@@ -118,6 +129,10 @@ class Release:
         engine = {**like.values["engine"], "model": {"objectStore": store}, "audit": {}, "spool": {}}
         self.keys = like.keys
         self.values = {**{key: like.values[key] for key in ("access", "service")}, "engine": engine}
+        self.values["networkPolicy"] = {
+            "allowFrom": like.values["networkPolicy"]["allowFrom"],
+            "engineEgress": [to_the_node(self.cluster.place, S3_PORT)],
+        }
         self.apply_values()
 
     def install_wrapped(self, like: Release, experiment: str) -> None:
@@ -135,6 +150,10 @@ class Release:
             "hub": {
                 "url": f"http://{like.name}-promethios-hub:8080",
                 "engineKey": {"existingSecret": {"name": "promethios"}},
+            },
+            "networkPolicy": {
+                "allowFrom": like.values["networkPolicy"]["allowFrom"],
+                "engineEgress": [{"to": [{"podSelector": {"matchLabels": {"app.kubernetes.io/instance": like.name}}}]}],
             },
         }
         self.apply_values()
@@ -199,6 +218,11 @@ class Release:
             tries[-1].kill()
             tries[-1].wait()
 
+    def reaches(self, source: str, host: str, port: int) -> bool:
+        """Whether a pod, by its name, opens a TCP connection; what no policy allows is refused or dropped."""
+        command = ["python", "-c", CONNECT, host, str(port)]
+        return not self.cluster.kubectl("exec", f"--namespace={self.namespace}", source, "--", *command)
+
     def remains(self) -> list[str]:
         """Everything in the namespace that carries the release's label, of whatever kind."""
         kinds = self.cluster.kubectl("api-resources", "--namespaced", "--verbs=list", "--output=name").split()
@@ -238,6 +262,11 @@ def post_json(url: str, key: str, body: Any) -> Any:
     headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
     with urllib.request.urlopen(urllib.request.Request(url, json.dumps(body).encode(), headers), timeout=60) as reply:
         return json.load(reply)
+
+
+def to_the_node(place: Place, port: int) -> dict[str, Any]:
+    """An egress rule to a server on the node."""
+    return {"to": [{"ipBlock": {"cidr": f"{place.address}/32"}}], "ports": [{"port": port}]}
 
 
 def claim(name: str, namespace: str, mode: str = "ReadWriteMany") -> dict[str, Any]:
