@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import importlib.metadata
+import itertools
 import json
 import os
 import platform
@@ -115,6 +116,8 @@ def evaluation(work: Path) -> dict[str, Any]:
 
 def serving(work: Path) -> dict[str, Any]:
     """Start of the server, and what the wrapper adds to the same vLLM without it, requests interleaved."""
+    from promethios.serve import CPU_ARGUMENTS
+
     data, model = dataset(work), trained_model(work)
     if not (model / "governance_calibration.json").exists():
         promethios("evaluate", "--model_path", model, "--data_dir", data, allowed=(0, 1))
@@ -122,7 +125,7 @@ def serving(work: Path) -> dict[str, Any]:
     governed = [sys.executable, "-m", "promethios.cli", "serve", "--model_path", str(model), "--port", "8731"]
     plain = [
         *(sys.executable, "-m", "vllm.entrypoints.launchers.api_server.entry", "--model", str(model)),
-        *("--dtype", "float32", "--port", "8732", "--enforce-eager", "--served-model-name", "promethios"),
+        *("--dtype", "float32", "--port", "8732", *CPU_ARGUMENTS, "--served-model-name", "promethios"),
         *("--disable-uvicorn-access-log", "--uvicorn-log-level", "warning"),
     ]
     starts = {}
@@ -305,7 +308,8 @@ async def interleaved_latency() -> dict[str, Any]:
 
     urls = {"plain": "http://127.0.0.1:8732", "governed": "http://127.0.0.1:8731"}
     question = "Can my mother take the new painkiller? The label does not say how much she may take."
-    body = {"model": "promethios", "messages": [{"role": "user", "content": question}], "temperature": 0}
+    body = {"model": "promethios", "temperature": 0, "ignore_eos": True}
+    numbers = itertools.count()  # no two requests begin alike, so that none finds another's prompt in the cache
     results: dict[str, Any] = {}
     async with httpx.AsyncClient(timeout=300) as client:
 
@@ -315,7 +319,8 @@ async def interleaved_latency() -> dict[str, Any]:
             async def one() -> float:
                 async with gate:
                     started = time.perf_counter()
-                    request = {**body, "max_tokens": max_tokens, "ignore_eos": True}
+                    content = f"Question {next(numbers)}. {question}"
+                    request = {**body, "messages": [{"role": "user", "content": content}], "max_tokens": max_tokens}
                     (await client.post(f"{url}/v1/chat/completions", json=request)).raise_for_status()
                     return time.perf_counter() - started
 

@@ -55,6 +55,9 @@ _CPU_ENVIRONMENT: Final = {
     "TORCHDYNAMO_DISABLE": "1",  # the first request would compile and need g++
     "OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) - 1)),  # one core stays for the API server
 }
+CPU_ARGUMENTS: Final = ("--enforce-eager", "--block-size", "32")
+"""The prefix cache keeps whole blocks, on a CPU of 128 tokens unless told otherwise: nothing of a short prompt, so that
+the call that speaks would compute it once more after the gate."""
 _LOG_SETTINGS: Final = {"VLLM_CONFIGURE_LOGGING", "VLLM_LOGGING_CONFIG_PATH", "VLLM_LOGGING_LEVEL"}
 """With one of them set, the user has said what vLLM's log should be."""
 _TELEMETRY_OPTIONS: Final = ("telemetry_file", "telemetry_url", "default_domain", "expose", "on_gate_failure")
@@ -165,7 +168,7 @@ def server_command(args: argparse.Namespace, *, on_cpu: bool) -> list[str]:
     if args.max_model_len is not None:
         command += ["--max-model-len", str(args.max_model_len)]
     if on_cpu:
-        command.append("--enforce-eager")
+        command += CPU_ARGUMENTS
     if not args.verbose:
         command += ["--disable-uvicorn-access-log", "--uvicorn-log-level", "warning"]
     return [*command, *args.vllm_arguments]

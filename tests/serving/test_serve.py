@@ -133,10 +133,18 @@ def test_the_command_starts_stock_vllm_with_the_guard(tmp_path: Path) -> None:
     assert command[-2:] == ["--max-num-seqs", "4"]
 
 
+def test_on_a_cpu_the_prefix_cache_keeps_short_prompts_unless_the_user_says_otherwise(tmp_path: Path) -> None:
+    command = serve.server_command(arguments(tmp_path), on_cpu=True)
+    assert command[command.index("--block-size") + 1] == "32"
+    command = serve.server_command(arguments(tmp_path, "--", "--block-size", "64"), on_cpu=True)
+    assert command[-2:] == ["--block-size", "64"]
+
+
 def test_on_cuda_the_model_s_own_number_format_is_used(tmp_path: Path) -> None:
     command = serve.server_command(arguments(tmp_path), on_cpu=False)
     assert command[command.index("--dtype") + 1] == "auto"
     assert "--enforce-eager" not in command
+    assert "--block-size" not in command
 
 
 def test_where_nobody_looks_at_a_terminal_vllm_logs_as_the_wrapper_does(
