@@ -67,6 +67,7 @@ def _of_set(part: dict[str, Any], title: str) -> Numbers:
         f"{title}: accuracy as served": measures["accuracy"],
         f"{title}: AUROC": measures["auroc"],
         f"{title}: smECE": part["calibration"]["smooth_ece"],
+        f"{title}: smECE that chance gives": exactly(part["calibration"]["chance_smooth_ece"]),
     }
 
 

@@ -3,7 +3,8 @@
     ECE-15    mean |probability - frequency| over 15 bins of equal mass. Noise alone makes it positive, so the value
               that a perfectly calibrated model would show on these items (`chance_ece`) is reported beside it.
     smECE     the smooth calibration error, free of bins: Blasiok & Nakkiran, "Smooth ECE: Principled Reliability
-              Diagrams via Kernel Smoothing", 2023 (arXiv 2309.12236), with the reflected Gaussian kernel.
+              Diagrams via Kernel Smoothing", 2023 (arXiv 2309.12236), with the reflected Gaussian kernel. Noise
+              alone makes it positive, too (`chance_smooth_ece`).
     Brier, log loss   proper scores: they reward calibration and sharpness together. The Brier score is taken apart
               after Murphy 1973 (J. Appl. Meteor. 12) over the same 15 bins: reliability (0 is best) minus resolution
               (how far the bins lie apart: more is better) plus uncertainty (the outcome's own variance). That sum
@@ -29,6 +30,9 @@ IntArray = npt.NDArray[np.int64]
 NUM_BINS: Final = 15
 MIN_PROBABILITY: Final = 1e-6
 """Log loss clips probabilities to at least this far from 0 and 1, so one sure mistake does not make it infinite."""
+
+BY_CHANCE: Final = {"ece_15": "chance_ece_15", "smooth_ece": "chance_smooth_ece"}
+"""Measures that noise alone makes positive, and under which name stands what a calibrated model would show."""
 
 _GRID_POINTS: Final = 251
 _BANDWIDTHS: Final = np.geomspace(0.004, 1.0, 48)
@@ -64,13 +68,22 @@ def smooth_ece(probability: FloatArray, outcome: BoolArray, resamples: Resamples
     smECE_s = s, which falls as s grows; the crossing is interpolated. Grid and series keep the error below 0.002.
     """
     residual = (probability - outcome)[:, None] * grid_weights(probability, _GRID_POINTS)
-    of_family = resamples.by_family(residual)
-    num_items = resamples.sum(np.ones(len(outcome)))
-    crossing = np.full(len(num_items), _BANDWIDTHS[-1])
-    active, width_before, above = np.arange(len(num_items)), 0.0, np.zeros(len(num_items))
+    return _crossing(resamples.sum(residual) / resamples.sum(np.ones(len(outcome)))[:, None])
+
+
+def chance_smooth_ece(probability: FloatArray, rng: np.random.Generator) -> float:
+    """Return the smECE that noise alone gives: its mean over outcomes drawn from the probabilities themselves."""
+    draws = rng.random((_CHANCE_DRAWS, len(probability))) < probability
+    residual = (probability - draws) @ grid_weights(probability, _GRID_POINTS)
+    return float(_crossing(residual / len(probability)).mean())
+
+
+def _crossing(residual: FloatArray) -> FloatArray:
+    """Return for each row of mean residuals on the grid [rows, points] the bandwidth that equals what is left of it."""
+    crossing = np.full(len(residual), _BANDWIDTHS[-1])
+    active, width_before, above = np.arange(len(residual)), 0.0, np.zeros(len(residual))
     for width in _BANDWIDTHS.tolist():
-        smoothed = np.abs(resamples.counts[active] @ (of_family @ reflected_kernel(width, _GRID_POINTS))).sum(axis=1)
-        gap = smoothed / num_items[active] - width
+        gap = np.abs(residual[active] @ reflected_kernel(width, _GRID_POINTS)).sum(axis=1) - width
         met = gap <= 0.0
         if width_before:
             share = above[met] / (above[met] - gap[met])

@@ -14,6 +14,7 @@ from promethios.evaluation.calibration import Calibration
 from promethios.evaluation.confidence_calibration import (
     calibration_measures,
     chance_ece,
+    chance_smooth_ece,
     expected_calibration_error,
     smooth_ece_by_domain,
 )
@@ -133,7 +134,7 @@ class EvaluatedSet:
 
     @cached_property
     def calibration(self) -> dict[str, Any]:
-        """The model's calibration measures, the ECE that chance gives, and each domain's smECE."""
+        """The model's calibration measures, the ECE and smECE that chance gives, and each domain's smECE."""
         probability, outcome = self.model.probability, self.outcome
         members = {domain: np.array(self.domains) == domain for domain in sorted(set(self.domains))}
         by_domain = smooth_ece_by_domain(probability, outcome, members)
@@ -141,6 +142,7 @@ class EvaluatedSet:
         return {
             **calibration_measures(probability, outcome, self.resamples),
             "chance_ece_15": chance_ece(probability, np.random.default_rng(self.seed)),
+            "chance_smooth_ece": chance_smooth_ece(probability, np.random.default_rng(self.seed)),
             "smooth_ece_by_domain": by_domain,
             "worst_domain": worst,
         }

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from promethios.evaluation.answers_html import answers, domains
 from promethios.evaluation.charts import reliability_key, reliability_svg
+from promethios.evaluation.confidence_calibration import BY_CHANCE
 from promethios.evaluation.console import TITLES, number
 from promethios.evaluation.html_parts import (
     columns,
@@ -271,8 +272,11 @@ def _calibration(report: Mapping[str, Any]) -> tuple[str, ...]:
         for name in ("test", "held_out_domains")
     )
     measures = {name: found["calibration"] for name, found in sets.items()}
-    rows = [[title, *(estimate_cell(found[key]) for found in measures.values())] for key, title in _CALIBRATION.items()]
-    rows.insert(1, ["ECE that chance alone gives", *(number(found["chance_ece_15"]) for found in measures.values())])
+    rows = []
+    for key, title in _CALIBRATION.items():
+        rows.append([title, *(estimate_cell(found[key]) for found in measures.values())])
+        if by_chance := BY_CHANCE.get(key):
+            rows.append(["- what chance alone gives", *(number(found[by_chance]) for found in measures.values())])
     rows.append(["smECE of the worst domain", *map(_worst_domain, measures.values())])
     intercepts = ", ".join(f"{escape(name)} {value:+.2f}" for name, value in parameters["domain_intercepts"].items())
     heads = ["Measure", *(SET_TITLES[name] for name in sets)]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from sklearn.metrics import brier_score_loss
@@ -10,6 +12,7 @@ from promethios.evaluation.confidence_calibration import (
     brier_score,
     calibration_measures,
     chance_ece,
+    chance_smooth_ece,
     expected_calibration_error,
     log_loss,
     murphy_decomposition,
@@ -85,12 +88,17 @@ def test_bins_have_equal_mass_and_equal_probabilities_share_one() -> None:
     assert set(bin_index(np.full(50, 0.3))) == {0} or set(bin_index(np.full(50, 0.3))) == {1}
 
 
-def test_chance_ece_is_what_calibrated_outcomes_show() -> None:
+@pytest.mark.parametrize(
+    ("measure", "by_chance"), [(expected_calibration_error, chance_ece), (smooth_ece, chance_smooth_ece)]
+)
+def test_what_chance_gives_is_what_calibrated_outcomes_show(
+    measure: Callable[..., FloatArray], by_chance: Callable[..., float]
+) -> None:
     probability, _ = calibrated(1000)
     rng = np.random.default_rng(9)
     resamples = Resamples.none(1000)
-    seen = [expected_calibration_error(probability, rng.random(1000) < probability, resamples)[0] for _ in range(200)]
-    assert chance_ece(probability, np.random.default_rng(0)) == pytest.approx(np.mean(seen), abs=0.002)
+    seen = [measure(probability, rng.random(1000) < probability, resamples)[0] for _ in range(200)]
+    assert by_chance(probability, np.random.default_rng(0)) == pytest.approx(np.mean(seen), abs=0.002)
 
 
 def test_proper_scores_equal_scikit_learn() -> None:

@@ -7,6 +7,7 @@ from html import escape
 from typing import Any, Final
 
 from promethios.evaluation.charts import reliability_key, reliability_svg
+from promethios.evaluation.confidence_calibration import BY_CHANCE
 from promethios.evaluation.console import number
 from promethios.evaluation.html_parts import (
     columns,
@@ -116,8 +117,11 @@ def _served(served: Report) -> str:
 
 
 def _calibration(measures: Report, reliability: Report) -> str:
-    rows = [[title, estimate_line(measures[name])] for name, title in _CALIBRATION.items()]
-    rows.insert(2, ["ECE that chance alone gives here", number(measures["chance_ece_15"])])
+    rows = []
+    for name, title in _CALIBRATION.items():
+        rows.append([title, estimate_line(measures[name])])
+        if by_chance := BY_CHANCE.get(name):
+            rows.append(["- what chance alone gives here", number(measures[by_chance])])
     return section(
         "Confidence calibration",
         "Of the requests with a predicted probability of 30 %, an expert should have been right for 30 in 100. The "
