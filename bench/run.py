@@ -24,7 +24,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -115,26 +115,36 @@ def evaluation(work: Path) -> dict[str, Any]:
 
 
 def serving(work: Path) -> dict[str, Any]:
-    """Start of the server, and what the wrapper adds to the same vLLM without it, requests interleaved."""
+    """Start of the server, and what the wrapper adds to the same vLLM without it, requests interleaved.
+
+    Two servers of each kind, started in the order A B B A: a process can be some percent slower than its equal as long
+    as it lives.
+    """
     from promethios.serve import CPU_ARGUMENTS
 
     data, model = dataset(work), trained_model(work)
     if not (model / "governance_calibration.json").exists():
         promethios("evaluate", "--model_path", model, "--data_dir", data, allowed=(0, 1))
     plain_environment = {**server_environment(), "VLLM_PLUGINS": "promethios"}
-    governed = [sys.executable, "-m", "promethios.cli", "serve", "--model_path", str(model), "--port", "8731"]
+    governed = [sys.executable, "-m", "promethios.cli", "serve", "--model_path", str(model)]
     plain = [
         *(sys.executable, "-m", "vllm.entrypoints.launchers.api_server.entry", "--model", str(model)),
-        *("--dtype", "float32", "--port", "8732", *CPU_ARGUMENTS, "--served-model-name", "promethios"),
+        *("--dtype", "float32", *CPU_ARGUMENTS, "--served-model-name", "promethios"),
         *("--disable-uvicorn-access-log", "--uvicorn-log-level", "warning"),
     ]
-    starts = {}
-    with server(governed, 8731, {**os.environ, "OMP_NUM_THREADS": "1"}) as starts["governed"]:  # noqa: SIM117
-        with server(plain, 8732, plain_environment) as starts["plain"]:
-            latency = asyncio.run(interleaved_latency())
-            gate = gate_seconds("http://127.0.0.1:8731/metrics")
+    commands = {"governed": governed, "plain": plain}
+    environments = {"governed": {**os.environ, "OMP_NUM_THREADS": "1"}, "plain": plain_environment}
+    starts: dict[str, list[float]] = {kind: [] for kind in commands}
+    urls: list[tuple[str, str]] = []
+    with ExitStack() as running:
+        for port, kind in enumerate(("governed", "plain", "plain", "governed"), start=8731):
+            command = [*commands[kind], "--port", str(port)]
+            starts[kind].append(running.enter_context(server(command, port, environments[kind])))
+            urls.append((kind, f"http://127.0.0.1:{port}"))
+        latency = asyncio.run(interleaved_latency(urls))
+        gate = gate_seconds(f"{urls[0][1]}/metrics")
     return {
-        "start_seconds": starts,
+        "start_seconds": {kind: statistics.mean(seconds) for kind, seconds in starts.items()},
         "latency_ms": latency,
         "gate_ms_mean": gate * 1e3,
         "without_gate_ms": wrapper.added_latency(),
@@ -302,11 +312,13 @@ def last_rate(output: Path) -> float:
     return float(next(match for match in reversed(found) if match).group(1).replace(",", ""))
 
 
-async def interleaved_latency() -> dict[str, Any]:
-    """Median latency and throughput of both servers, in blocks that alternate, at concurrency 1 and 8."""
+async def interleaved_latency(urls: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """Median latency and throughput of the servers of each kind, in blocks that alternate, at concurrency 1 and 8.
+
+    urls: (kind, URL) of each server.
+    """
     import httpx
 
-    urls = {"plain": "http://127.0.0.1:8732", "governed": "http://127.0.0.1:8731"}
     question = "Can my mother take the new painkiller? The label does not say how much she may take."
     body = {"model": "promethios", "temperature": 0, "ignore_eos": True}
     numbers = itertools.count()  # no two requests begin alike, so that none finds another's prompt in the cache
@@ -326,17 +338,17 @@ async def interleaved_latency() -> dict[str, Any]:
 
             return list(await asyncio.gather(*(one() for _ in range(count))))
 
-        for url in urls.values():
+        for _kind, url in urls:
             await block(url, 16, 4, 8)
         for concurrency, count in ((1, 10), (8, 32)):
             for max_tokens in (1, 64):
-                times: dict[str, list[float]] = {name: [] for name in urls}
-                walls: dict[str, list[float]] = {name: [] for name in urls}
+                times: dict[str, list[float]] = {kind: [] for kind, _url in urls}
+                walls: dict[str, list[float]] = {kind: [] for kind, _url in urls}
                 for _round in range(6):
-                    for name, url in urls.items():
+                    for kind, url in urls:
                         started = time.perf_counter()
-                        times[name] += await block(url, count, concurrency, max_tokens)
-                        walls[name].append(time.perf_counter() - started)
+                        times[kind] += await block(url, count, concurrency, max_tokens)
+                        walls[kind].append(time.perf_counter() - started)
                 medians = {name: statistics.median(values) * 1e3 for name, values in times.items()}
                 results[f"concurrency_{concurrency}_tokens_{max_tokens}"] = {
                     **{name: round(value, 2) for name, value in medians.items()},

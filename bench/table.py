@@ -24,6 +24,7 @@ QUALITY = {
     "- what chance gives it there": "held-out domains: smECE that chance gives",
     "Wording never trained on: accuracy": "held-out wording: accuracy",
     "- gain there over the best system without a language model": "held-out wording: gain over the best tuned baseline",
+    "- smooth calibration error with it": "held-out wording: smECE",
     "Readings never trained on: accuracy": "held-out values: accuracy",
     "Answered without a person: one threshold, certified <= 2 % missed": POOLED,
     "- thresholds by domain, <= 2 % missed certified in each": (
