@@ -215,7 +215,7 @@ def test_a_shadow_that_fails_hurts_nobody_and_is_told(
         f"a: {{weight: 1, upstream: '{upstream.url}'}}", f"c: {{shadow: true, upstream: '{other_upstream.url}'}}"
     ) as client:
         assert client.post(ROUTE, json=asked("s1")).status_code == 200
-        assert hub.wait_for(2)[1]["error"] == "upstream_unreachable"
+        assert "upstream_unreachable" in [outcome["error"] for outcome in hub.wait_for(2)]
         assert client.post(ROUTE, json=asked("s1")).status_code == 200
 
 
