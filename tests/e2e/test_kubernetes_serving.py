@@ -11,6 +11,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ pytestmark = pytest.mark.e2e
 CLIENTS = 8
 STREAMS = 200
 CLAIMS = ("spool", "audit")
+Reaches = Callable[[str, int], bool]
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +46,7 @@ def release(real_cluster: RealCluster, tmp_path_factory: pytest.TempPathFactory)
         real_cluster.apply(*(claim(name, "serving") for name in CLAIMS))
         installed.make_keys()
         model = {"name": "promethios-training", "subPath": f"runs/{JOB}"}
-        installed.install(model, *CLAIMS, webhook.url(real_cluster.place))
+        installed.install(model, *CLAIMS)
         yield installed
 
 
@@ -86,8 +88,8 @@ def test_a_stranger_is_refused(release: Release) -> None:
 
 
 @contextmanager
-def standing_by(release: Release, labels: dict[str, str], namespace: str | None = None) -> Iterator[Release]:
-    """A pod `visitor` with these labels, in the release's namespace or another one, as a release to look out of."""
+def standing_by(release: Release, labels: dict[str, str], namespace: str | None = None) -> Iterator[Reaches]:
+    """A pod with these labels, in the release's namespace or another one; yields whether it reaches a host and port."""
     visited = Release(release.cluster, namespace or release.namespace)
     container = {
         "name": "visitor",
@@ -101,7 +103,7 @@ def standing_by(release: Release, labels: dict[str, str], namespace: str | None 
     release.cluster.apply({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
     try:
         visited.kubectl("wait", "--for=condition=Ready", "pod/visitor", "--timeout=60s")
-        yield visited
+        yield partial(visited.reaches, "visitor")
     finally:
         visited.kubectl("delete", "pod", "visitor", "--wait")
 
@@ -113,19 +115,21 @@ def test_nothing_gets_through_that_no_policy_allows(release: Release) -> None:
         for part, port in (("engine", 8000), ("hub", 8080), ("postgresql", 5432))
     )
     elsewhere = (release.cluster.place.address, S3_PORT)
-    with standing_by(release, {}) as neighbour:
-        assert neighbour.reaches("visitor", *engine) and neighbour.reaches("visitor", *hub)
-        assert not neighbour.reaches("visitor", *database)
-        assert neighbour.reaches("visitor", *elsewhere)  # it is not ours to forbid
-    with standing_by(release, {}, "strangers") as stranger:
-        assert not any(stranger.reaches("visitor", *part) for part in (engine, hub, database))
+    wait = release.cluster.wait  # for kube-router to learn of a pod
+    with standing_by(release, {}) as neighbour_reaches:
+        wait(lambda: neighbour_reaches(*engine) and neighbour_reaches(*hub), "the API is open to a neighbour")
+        assert not neighbour_reaches(*database)
+        assert neighbour_reaches(*elsewhere)  # it is not ours to forbid
+    with standing_by(release, {}, "strangers") as stranger_reaches:
+        assert not any(stranger_reaches(*part) for part in (engine, hub, database))
     [pod] = release.pods("engine")
-    name = pod["metadata"]["name"]
-    assert release.reaches(name, *hub)
-    assert not release.reaches(name, *database) and not release.reaches(name, *elsewhere)
+    engine_reaches = partial(release.reaches, pod["metadata"]["name"])
+    assert engine_reaches(*hub)
+    assert not engine_reaches(*database) and not engine_reaches(*elsewhere)
     training = {"app.kubernetes.io/name": "promethios", "app.kubernetes.io/component": "training"}
-    with standing_by(release, training) as trainer:  # without the components feedback and object-store
-        assert not any(trainer.reaches("visitor", *part) for part in (engine, hub, database, elsewhere))
+    with standing_by(release, training) as trainer_reaches:  # without the components feedback and object-store
+        wait(lambda: not trainer_reaches(*elsewhere), "its own policies hold")
+        assert not any(trainer_reaches(*part) for part in (engine, hub, database, elsewhere))
 
 
 def escalated(release: Release) -> str:
