@@ -10,8 +10,8 @@ if [ "$(id -u)" -ne 0 ]; then
 fi
 
 # command=package
-needed=(ip=iproute2 containerd=containerd runc=runc buildah=buildah mmdebstrap=mmdebstrap nft=nftables iptables=iptables ipset=ipset
-  conntrack=conntrack nsenter=util-linux prometheus=prometheus chromium=chromium)
+needed=(ip=iproute2 containerd=containerd runc=runc buildah=buildah mmdebstrap=mmdebstrap nft=nftables iptables=iptables
+  ipset=ipset conntrack=conntrack nsenter=util-linux prometheus=prometheus chromium=chromium)
 missing=()
 for pair in "${needed[@]}"; do
   command -v "${pair%%=*}" >/dev/null || missing+=("${pair#*=}")

@@ -56,8 +56,7 @@ def expected_calibration_error(
 
 def chance_ece(probability: FloatArray, rng: np.random.Generator) -> float:
     """Return the ECE-15 that noise alone gives: its mean over outcomes drawn from the probabilities themselves."""
-    draws = rng.random((_CHANCE_DRAWS, len(probability))) < probability
-    per_bin = (probability - draws) @ one_hot_bins(bin_index(probability))
+    per_bin = _residuals_by_chance(probability, rng) @ one_hot_bins(bin_index(probability))
     return float(np.abs(per_bin).sum(axis=1).mean() / len(probability))
 
 
@@ -73,9 +72,13 @@ def smooth_ece(probability: FloatArray, outcome: BoolArray, resamples: Resamples
 
 def chance_smooth_ece(probability: FloatArray, rng: np.random.Generator) -> float:
     """Return the smECE that noise alone gives: its mean over outcomes drawn from the probabilities themselves."""
-    draws = rng.random((_CHANCE_DRAWS, len(probability))) < probability
-    residual = (probability - draws) @ grid_weights(probability, _GRID_POINTS)
+    residual = _residuals_by_chance(probability, rng) @ grid_weights(probability, _GRID_POINTS)
     return float(_crossing(residual / len(probability)).mean())
+
+
+def _residuals_by_chance(probability: FloatArray, rng: np.random.Generator) -> FloatArray:
+    """Return probability - outcome [draws, n] for outcomes drawn from the probabilities themselves."""
+    return probability - (rng.random((_CHANCE_DRAWS, len(probability))) < probability)
 
 
 def _crossing(residual: FloatArray) -> FloatArray:

@@ -81,10 +81,10 @@ class Release:
         metadata = {"name": "promethios", "namespace": self.namespace}
         self.cluster.apply({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data})
 
-    def install(self, model: dict[str, str], spool: str, audit: str, hook: str) -> None:
+    def install(self, model: dict[str, str], spool: str, audit: str) -> None:
         """helm upgrade --install of engine, hub and PostgreSQL, and wait until all of it is ready.
 
-        model: values of engine.model.persistentVolumeClaim. spool, audit: claims. hook: URL of the node's webhook.
+        model: values of engine.model.persistentVolumeClaim. spool, audit: claims. The hub tells the node's webhook.
         """
         self.values = {
             "access": {"existingSecret": {"name": "promethios"}},
@@ -106,7 +106,7 @@ class Release:
                 "engineKey": {"existingSecret": {"name": "promethios"}},
                 "database": {"existingSecret": {"name": "promethios"}},
                 "session": {"existingSecret": {"name": "promethios"}},
-                "webhook": {"url": hook},
+                "webhook": {"url": webhook.url(self.cluster.place)},
             },
             "postgresql": {
                 "enabled": True,
